@@ -1,18 +1,18 @@
 """Every error of the program, and the word that metrics use for it.
 
-    ExporterError
-    ├── SettingsError              the operator's input: one line, exit status 2
-    ├── StartError                 the program cannot run here: one line, exit status 1
-    └── ApiError                   ``reason`` is a label value of poll_failures_total
-        ├── AuthError              401
-        ├── PermissionDeniedError  403
-        ├── BadRequestError        any other 4xx
-        ├── BadResponseError       an answer that is not of the promised shape
-        └── TransientError         worth asking again; ``retry_after`` is the server's wish
-            ├── RateLimitedError   429
-            ├── ServerError        5xx
-            ├── NoAnswerError      timeout
-            └── NoConnectionError  refused, reset, unresolvable
+ExporterError
+├── SettingsError              the operator's input: one line, exit status 2
+├── StartError                 the program cannot run here: one line, exit status 1
+└── ApiError                   ``reason`` is a label value of poll_failures_total
+    ├── AuthError              401
+    ├── PermissionDeniedError  403
+    ├── BadRequestError        any other 4xx
+    ├── BadResponseError       an answer that is not of the promised shape
+    └── TransientError         worth asking again; ``retry_after`` is the server's wish
+        ├── RateLimitedError   429
+        ├── ServerError        5xx
+        ├── NoAnswerError      timeout
+        └── NoConnectionError  refused, reset, unresolvable
 """
 
 from typing import ClassVar

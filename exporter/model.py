@@ -98,3 +98,124 @@ class ApiKey:
     workspace_id: str
     status: str
     expires: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Watermark:
+    """How far usage time has come: stands still ``grace`` seconds after the last complete poll."""
+
+    polled: float
+    grace: float
+    settle: float
+    floor: float
+
+    def at(self, now: float) -> float:
+        """Return the usage time, in Unix seconds, that counters have reached at ``now``."""
+        return max(self.floor, min(now, self.polled + self.grace) - self.settle)
+
+    @property
+    def end(self) -> float:
+        """The latest usage time that this watermark can reach."""
+        return self.at(self.polled + self.grace)
+
+
+@dataclass(frozen=True, slots=True)
+class Line(Generic[Number]):
+    """The counts of one series at consecutive boundaries; shown as 0 before ``release_at`` (Unix seconds)."""
+
+    release_at: float
+    knots: tuple[tuple[Number, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Cumulative counts by upper bound, the last one being infinity, and the sum of what was observed."""
+
+    buckets: tuple[tuple[float, int], ...]
+    sum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Reading(Generic[Number]):
+    """All counters of one report, as lines that begin at ``boundary`` (Unix seconds)."""
+
+    boundary: int
+    watermark: Watermark
+    lines: Mapping[Series, Line[Number]]
+    late: Number
+    overcounted: Number
+    arrival: Histogram
+
+    def counts(self, line: Line[Number], now: float) -> tuple[Number, ...]:
+        """Return what ``line`` shows at ``now``: between two knots it is straight, rounded down."""
+        knots = line.knots
+        if now < line.release_at:
+            return tuple(count - count for count in knots[0])
+        elapsed = max(0, int((self.watermark.at(now) - self.boundary) * 1000))
+        index, part = divmod(elapsed, MINUTE * 1000)
+        if index >= len(knots) - 1:
+            return knots[-1]
+        earlier, later = knots[index], knots[index + 1]
+        return tuple(_between(earlier[lane], later[lane], part, MINUTE * 1000) for lane in range(len(earlier)))
+
+
+def _between(before: Number, after: Number, part: int, whole: int) -> Number:
+    return before if before == after else before + (after - before) * part // whole
+
+
+Amounts = Mapping[Labels, Decimal]
+
+
+@dataclass(frozen=True, slots=True)
+class BillReading:
+    """What the bill says, in USD by cost labels: its newest finished day, and sums by UTC month ``(year, month)``."""
+
+    last_day: int
+    last_day_amounts: Amounts
+    months: Mapping[tuple[int, int], Amounts]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What ids are called; None where the API has not told yet."""
+
+    organization: Organization | None = None
+    workspaces: tuple[Workspace, ...] = ()
+    api_keys: tuple[ApiKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that a scrape shows of the organisation; a part is None until its first complete poll."""
+
+    usage: Reading[int] | None = None
+    billed: Reading[Decimal] | None = None
+    bill: BillReading | None = None
+    names: Names = Names()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestOutcome:
+    """One request as seen from here; ``code`` is the HTTP status, or ``none`` when no answer came."""
+
+    endpoint: str
+    code: str
+    seconds: float
+    clock_skew: float | None
+    """Seconds that this host is ahead of the API's ``Date`` header; None without one."""
+
+
+@dataclass(frozen=True, slots=True)
+class PollOutcome:
+    """How an attempt at a poll went: ``reason`` is None when nothing failed, else why, in a word and in a sentence.
+
+    A poll that has not ``ended`` goes on in ``retry_in`` seconds; one that has must not begin again before them.
+    """
+
+    report: Report
+    started: float
+    seconds: float
+    reason: str | None = None
+    message: str = ""
+    ended: bool = True
+    retry_in: float | None = None
