@@ -1,0 +1,34 @@
+"""The door between polling and serving: one immutable snapshot, swapped whole."""
+
+from exporter.model import Snapshot
+
+
+class Publication:
+    """The current snapshot, and when it was first served.
+
+    One worker puts, any number of scrapes take; each is a single attribute access, so none needs a lock.
+    """
+
+    def __init__(self) -> None:
+        self._current = Snapshot()
+        self._served_at: float | None = None
+
+    @property
+    def current(self) -> Snapshot:
+        """The snapshot to serve."""
+        return self._current
+
+    @property
+    def served_at(self) -> float | None:
+        """When the current snapshot was first served (Unix seconds), or None while nobody asked for it."""
+        return self._served_at
+
+    def mark_served(self, now: float) -> None:
+        """Note that the current snapshot is served in full at ``now``."""
+        if self._served_at is None:
+            self._served_at = now
+
+    def put(self, snapshot: Snapshot) -> None:
+        """Serve ``snapshot`` from now on."""
+        self._served_at = None
+        self._current = snapshot

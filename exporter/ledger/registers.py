@@ -1,0 +1,190 @@
+"""Maximum registers for minutes, hours and days, and the totals that they amount to at a boundary.
+
+A register holds the most that was ever reported for one bucket of one series, so observing is idempotent, commutative
+and monotone: duplicates, overlaps, stale reads and late data need no special care. A closed hour counts the greater of
+its own register and the sum of its minutes, a closed day the greater of its own register and the sum of its hours.
+"""
+
+from collections.abc import Iterable, Mapping
+from operator import add, sub
+from typing import Generic
+
+from exporter.model import DAY, HOUR, LOOKBACK, MINUTE, Number, Series, Window
+
+Counts = tuple[Number, ...]
+Cells = dict[int, dict[Series, Counts[Number]]]
+
+COARSER = {MINUTE: HOUR, HOUR: DAY}
+
+
+def added(left: Counts[Number] | None, right: Counts[Number]) -> Counts[Number]:
+    """Add two counts; None stands for nothing yet."""
+    return right if left is None else tuple(map(add, left, right))
+
+
+def zeros(counts: Counts[Number]) -> Counts[Number]:
+    """Return as many zeros, of the same type."""
+    return tuple(map(sub, counts, counts))
+
+
+class Registers(Generic[Number]):
+    """The registers of one report, from ``anchor`` (Unix seconds) on.
+
+    ``totals`` is what each series amounts to at ``boundary``, which only moves forward. ``late`` and ``overcounted``
+    are sums over the series of the ``measured`` family.
+    """
+
+    def __init__(self, anchor: int, measured: str, zero: Number) -> None:
+        self.boundary = anchor
+        self.open_from = anchor
+        self.totals: dict[Series, Counts[Number]] = {}
+        self.late: Number = zero
+        self._anchor = anchor
+        self._measured = measured
+        self._zero: Number = zero
+        self._own: dict[int, Cells[Number]] = {MINUTE: {}, HOUR: {}, DAY: {}}
+        self._finer: dict[int, Cells[Number]] = {MINUTE: {}, HOUR: {}, DAY: {}}
+        self._excess: dict[tuple[int, int], Number] = {}
+        self._frozen_excess: Number = zero
+        self._final: set[int] = set()
+
+    @property
+    def overcounted(self) -> Number:
+        """How much the totals exceed what the API says now."""
+        return sum(self._excess.values(), self._frozen_excess)
+
+    def observe(self, width: int, start: int, counts: Mapping[Series, Counts[Number]]) -> Number:
+        """Take in what the API says of one bucket; return how much of the measured family was unknown so far.
+
+        Buckets that begin before the anchor, or in a frozen day, change nothing.
+        """
+        unknown = self._zero
+        if start < self.open_from:
+            return unknown
+        own = self._own[width].get(start, {})
+        for series, reported in counts.items():
+            nothing = zeros(self.totals.setdefault(series, zeros(reported)))
+            known = own.get(series, nothing)
+            if (highest := tuple(map(max, known, reported))) != known:
+                growth = self._raise(width, start, series, highest)
+                if series.family == self._measured:
+                    unknown += sum(growth)
+        self._judge(width, start, counts)
+        return unknown
+
+    def confirm(self, window: Window, now: float) -> None:
+        """Note the days that ``window`` has read whole after their end: only those may freeze."""
+        day = window.start - window.start % DAY
+        while day < window.end:
+            begin = max(day, self._anchor)
+            whole = window.start < begin + (HOUR if day < begin else 1) and window.end >= day + DAY
+            if whole and window.width == (HOUR if day < begin else DAY) and day + DAY <= now:
+                self._final.add(day)
+            day += DAY
+
+    def step(self, boundary: int) -> dict[Series, Counts[Number]]:
+        """Return what the totals grow by when the boundary moves from ``boundary`` to the next minute."""
+        growth = dict(self._own[MINUTE].get(boundary, {}))
+        end = boundary + MINUTE
+        for width in (HOUR, DAY):
+            if end % width == 0:
+                for series in self._own[width].get(end - width, {}):
+                    finer = self._finer[width].get(end - width, {}).get(series)
+                    counted = self._counted(width, end - width, series)
+                    if finer != counted:
+                        missed = counted if finer is None else tuple(map(sub, counted, finer))
+                        growth[series] = added(growth.get(series), missed)
+        return growth
+
+    def advance(self, boundary: int) -> None:
+        """Move the boundary forward to ``boundary`` (a full minute); it never goes back."""
+        while self.boundary < boundary:
+            for series, growth in self.step(self.boundary).items():
+                self.totals[series] = added(self.totals[series], growth)
+            self.boundary += MINUTE
+
+    def compact(self, now: float, revision: int) -> None:
+        """Fold what no tier reads any more into its hour or day, and freeze days older than ``revision`` seconds."""
+        self._fold(HOUR, now - LOOKBACK[MINUTE])
+        self._fold(DAY, now - LOOKBACK[HOUR])
+        day = self.open_from - self.open_from % DAY
+        while day in self._final and day + DAY <= min(now - revision, self.boundary):
+            self._freeze(day)
+            day += DAY
+
+    def _counted(self, width: int, start: int, series: Series) -> Counts[Number]:
+        own = self._own[width].get(start, {}).get(series)
+        finer = self._finer[width].get(start, {}).get(series)
+        if own is None or finer is None:
+            return own or finer or zeros(self.totals[series])
+        return tuple(map(max, own, finer))
+
+    def _raise(self, width: int, start: int, series: Series, counts: Counts[Number]) -> Counts[Number]:
+        """Raise one register; return by how much its day grew."""
+        before = self._counted(width, start, series)
+        self._own[width].setdefault(start, {})[series] = counts
+        growth = tuple(map(sub, self._counted(width, start, series), before))
+        settled = growth if start + width <= self.boundary else zeros(growth)
+        while width in COARSER and any(growth):
+            width = COARSER[width]
+            start -= start % width
+            growth = self._raise_finer(width, start, series, growth)
+            if start + width <= self.boundary:
+                settled = growth
+        if any(settled):
+            self.totals[series] = added(self.totals[series], settled)
+            if series.family == self._measured:
+                self.late += sum(settled)
+        return growth
+
+    def _raise_finer(self, width: int, start: int, series: Series, growth: Counts[Number]) -> Counts[Number]:
+        before = self._counted(width, start, series)
+        finer = self._finer[width].setdefault(start, {})
+        finer[series] = added(finer.get(series), growth)
+        return tuple(map(sub, self._counted(width, start, series), before))
+
+    def _judge(self, width: int, start: int, counts: Mapping[Series, Counts[Number]]) -> None:
+        """Compare what a closed bucket counts with what the API says now; the coarsest width that was read decides."""
+        if start + width > self.boundary or self._is_judged_coarser(width, start):
+            return
+        known = self._own[width].get(start, {}).keys() | self._finer[width].get(start, {}).keys()
+        excess = self._zero
+        for series in known:
+            if series.family == self._measured:
+                counted = self._counted(width, start, series)
+                if (reported := counts.get(series)) != counted:
+                    excess += sum(max(c - r, c - c) for c, r in zip(counted, reported or zeros(counted), strict=True))
+        self._excess[width, start] = excess
+        for finer, begin in [key for key in self._excess if key[0] < width and start <= key[1] < start + width]:
+            del self._excess[finer, begin]
+
+    def _is_judged_coarser(self, width: int, start: int) -> bool:
+        return any((coarse, start - start % coarse) in self._excess for coarse in (HOUR, DAY) if coarse > width)
+
+    def _fold(self, width: int, horizon: float) -> None:
+        """Keep what buckets that ended by ``horizon`` count, and forget the finer registers below them.
+
+        The anchor's own hour and day are read again in full until they freeze, so they stay as they are.
+        """
+        for start in [start for start in self._finer[width] if start + width <= min(horizon, self.boundary)]:
+            if start <= self._anchor < start + width:
+                continue
+            own = self._own[width].setdefault(start, {})
+            for series in self._finer[width][start]:
+                own[series] = self._counted(width, start, series)
+            self._forget(start, start + width, [w for w in (MINUTE, HOUR) if w < width])
+            del self._finer[width][start]
+
+    def _freeze(self, day: int) -> None:
+        """Let the totals hold the day for ever; what the API says of it from now on changes nothing."""
+        self.open_from = day + DAY
+        self._final.discard(day)
+        self._forget(day, day + DAY, (MINUTE, HOUR, DAY))
+        for key in [key for key in self._excess if day <= key[1] < day + DAY]:
+            self._frozen_excess += self._excess.pop(key)
+
+    def _forget(self, begin: int, end: int, widths: Iterable[int]) -> None:
+        for width in widths:
+            for cells in (self._own[width], self._finer[width]):
+                for start in [start for start in cells if begin <= start < end]:
+                    del cells[start]
