@@ -1,0 +1,195 @@
+"""One request at a time: authentication, classification of answers, short retries.
+
+Waiting never holds the caller for long: what needs more than ``PATIENCE`` seconds is raised as a ``TransientError``
+with the time to come back.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from itertools import count
+from random import random
+from typing import Protocol
+
+import httpx
+import msgspec
+
+from exporter import PROJECT_URL, __version__
+from exporter.api.retry import parse_retry_after, pause
+from exporter.errors import (
+    ApiError,
+    AuthError,
+    BadRequestError,
+    BadResponseError,
+    NoAnswerError,
+    NoConnectionError,
+    PermissionDeniedError,
+    RateLimitedError,
+    ServerError,
+    TransientError,
+)
+from exporter.model import RequestOutcome
+
+PATIENCE = 5.0
+API_VERSION = "2023-06-01"
+USER_AGENT = f"anthropic-exporter/{__version__} ({PROJECT_URL})"
+
+Params = Sequence[tuple[str, str]]
+Transport = httpx.BaseTransport
+
+
+class Key(Protocol):
+    """What gives the key, and wants to know when the API refuses it."""
+
+    def key(self) -> str:
+        """Return the key to send."""
+        ...
+
+    def refused(self) -> None:
+        """Take note that the API answered 401."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Who hears of requests and retries (endpoint, reason)."""
+
+    request: Callable[[RequestOutcome], None] = lambda _outcome: None
+    retry: Callable[[str, str], None] = lambda _endpoint, _reason: None
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Time and chance as the client sees them; ``clock`` is Unix seconds, ``timer`` never steps."""
+
+    clock: Callable[[], float] = time.time
+    timer: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+    spread: Callable[[], float] = random
+
+
+class _Body(msgspec.Struct):
+    error: dict[str, msgspec.Raw] = {}
+
+
+class Client:
+    """GET requests to one host with one key, serially.
+
+    Redirects are never followed: they would carry the key to another host. ``direct`` ignores proxy variables.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        key: Key,
+        *,
+        timeout: float,
+        listener: Listener,
+        timing: Timing,
+        transport: Transport | None = None,
+        direct: bool = False,
+    ) -> None:
+        self._key = key
+        self._timeout = timeout
+        self._listener = listener
+        self._timing = timing
+        self._http = httpx.Client(
+            base_url=base_url,
+            headers={"user-agent": USER_AGENT, "anthropic-version": API_VERSION, "accept": "application/json"},
+            timeout=timeout,
+            transport=transport,
+            follow_redirects=False,
+            trust_env=not direct,
+        )
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def get(self, endpoint: str, path: str, params: Params = (), *, retry: bool = True) -> bytes:
+        """Return the body of a 200 answer; raise an ``ApiError`` for anything else.
+
+        Transient errors are retried with backoff for up to ``PATIENCE`` seconds in all.
+        """
+        started = self._timing.timer()
+        for attempt in count(1):
+            try:
+                return self._once(endpoint, path, params)
+            except TransientError as error:
+                wait = pause(attempt, error.retry_after, self._timing.spread())
+                if not retry or self._timing.timer() - started + wait > PATIENCE:
+                    error.retry_after = wait
+                    raise
+                self._listener.retry(endpoint, error.reason)
+                self._timing.sleep(wait)
+        raise AssertionError
+
+    def _once(self, endpoint: str, path: str, params: Params) -> bytes:
+        started = self._timing.timer()
+        response: httpx.Response | None = None
+        try:
+            request = self._http.build_request("GET", path, params=list(params), headers={"x-api-key": self._key.key()})
+            response = self._http.send(request, stream=True)
+            body = self._read(response, started + self._timeout)
+        except httpx.TimeoutException as error:
+            raise NoAnswerError(f"{endpoint}: no complete answer within {self._timeout:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise NoConnectionError(f"{endpoint}: {_plain(error)}") from error
+        finally:
+            self._report(endpoint, response, self._timing.timer() - started)
+            if response is not None:
+                response.close()
+        if response.status_code != 200:
+            raise self._refusal(endpoint, response, body)
+        return body
+
+    def _read(self, response: httpx.Response, deadline: float) -> bytes:
+        body = bytearray()
+        for chunk in response.iter_bytes():
+            body += chunk
+            if self._timing.timer() > deadline:
+                raise httpx.ReadTimeout("the body came too slowly")
+        return bytes(body)
+
+    def _report(self, endpoint: str, response: httpx.Response | None, seconds: float) -> None:
+        code = "none" if response is None else str(response.status_code)
+        skew = None if response is None else _skew(response.headers.get("date"), self._timing.clock())
+        self._listener.request(RequestOutcome(endpoint, code, seconds, skew))
+
+    def _refusal(self, endpoint: str, response: httpx.Response, body: bytes) -> ApiError:
+        status = response.status_code
+        said = f"{endpoint}: the API answered {status}{self._reason(body)}"
+        if status == 401:
+            self._key.refused()
+            return AuthError(said)
+        if status == 403:
+            return PermissionDeniedError(said)
+        wish = parse_retry_after(response.headers.get("retry-after"), self._timing.clock())
+        if status == 429:
+            return RateLimitedError(said, retry_after=wish)
+        if status >= 500:
+            return ServerError(said, retry_after=wish)
+        if status >= 400:
+            return BadRequestError(said)
+        return BadResponseError(f"{said}; only 200 is expected, and redirects are not followed")
+
+    def _reason(self, body: bytes) -> str:
+        """Return what the error body says, on one line and without the key, which a body could echo."""
+        try:
+            message = msgspec.json.decode(msgspec.json.decode(body, type=_Body).error["message"], type=str)
+        except (msgspec.DecodeError, KeyError):
+            return ""
+        return f" ({' '.join(message.split())[:200]})".replace(self._key.key(), "[redacted]")
+
+
+def _plain(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _skew(date: str | None, now: float) -> float | None:
+    try:
+        return now - parsedate_to_datetime(date).replace(tzinfo=UTC).timestamp() if date else None
+    except ValueError:
+        return None

@@ -1,0 +1,146 @@
+"""From the wire's rows to the domain's buckets; pure.
+
+Nulls become words here (the default workspace, or ``none``), and cents become dollars: nowhere else.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+from operator import add
+
+from msgspec import UNSET
+
+from exporter.api.wire import CacheCreation, CostItem, Count, ServerToolUse, UsageItem, WireBucket
+from exporter.errors import BadResponseError
+from exporter.model import (
+    BILLED,
+    DEFAULT_WORKSPACE,
+    NOT_APPLICABLE,
+    SERVER_TOOL_REQUESTS,
+    TOKENS,
+    Bucket,
+    Number,
+    Series,
+    Window,
+)
+
+BILL_TOKEN_TYPES = {
+    "uncached_input_tokens": "uncached_input",
+    "cache_read_input_tokens": "cache_read",
+    "cache_creation.ephemeral_5m_input_tokens": "cache_creation_5m",
+    "cache_creation.ephemeral_1h_input_tokens": "cache_creation_1h",
+    "output_tokens": "output",
+}
+"""The bill's words for token types, and the ones that usage and cost metrics share."""
+
+CENTS = Decimal(100)
+
+Missing = Callable[[str], None]
+
+
+def timestamp(text: str) -> int:
+    """Return the Unix seconds of an RFC 3339 time; raise ``BadResponseError`` for anything else."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise BadResponseError(f"not a time: {text[:40]!r}") from None
+    if time.tzinfo is None:
+        raise BadResponseError(f"a time without its zone: {text[:40]!r}")
+    return int(time.timestamp())
+
+
+def usage_bucket(wire: WireBucket[UsageItem], missing: Missing) -> Bucket[int]:
+    """Return the tokens and the server tool requests of one bucket; rows of equal labels are summed.
+
+    ``missing`` hears of each figure that a row should have and has not; it counts as 0.
+    """
+    counts: dict[Series, tuple[int, ...]] = {}
+    for item in wire.results:
+        labels = _usage_labels(item)
+        for family, figures in ((TOKENS, _tokens(item, missing)), (SERVER_TOOL_REQUESTS, _requests(item, missing))):
+            if any(figures):
+                _add(counts, Series(family, labels), figures)
+    return Bucket(timestamp(wire.starting_at), counts)
+
+
+def cost_bucket(wire: WireBucket[CostItem]) -> Bucket[Decimal]:
+    """Return the dollars of one day; rows that differ only in their description are summed."""
+    counts: dict[Series, tuple[Decimal, ...]] = {}
+    for item in wire.results:
+        if item.currency.upper() != "USD":
+            raise BadResponseError(f"cost: amounts in {item.currency[:8]!r} instead of USD cannot be added")
+        _add(counts, Series(BILLED, _cost_labels(item)), (item.amount / CENTS,))
+    return Bucket(timestamp(wire.starting_at), counts)
+
+
+def merged(window: Window, buckets: Iterable[Bucket[Number]]) -> list[Bucket[Number]]:
+    """Return the buckets of ``window``, each once, oldest first; one that came twice counts its greater figures.
+
+    Buckets outside the window are left out; one that is not aligned is an error.
+    """
+    found: dict[int, dict[Series, tuple[Number, ...]]] = {}
+    for bucket in buckets:
+        if bucket.start % window.width:
+            raise BadResponseError(f"a bucket of {window.width} s begins at {bucket.start}, which is not aligned")
+        if window.start <= bucket.start < window.end:
+            known = found.setdefault(bucket.start, {})
+            for series, counts in bucket.counts.items():
+                known[series] = tuple(map(max, known[series], counts)) if series in known else counts
+    return [Bucket(start, found[start]) for start in sorted(found)]
+
+
+def _usage_labels(item: UsageItem) -> tuple[str, ...]:
+    return (
+        item.model or NOT_APPLICABLE,
+        item.workspace_id or DEFAULT_WORKSPACE,
+        item.service_tier or NOT_APPLICABLE,
+        item.context_window or NOT_APPLICABLE,
+        item.inference_geo or NOT_APPLICABLE,
+    )
+
+
+def _cost_labels(item: CostItem) -> tuple[str, ...]:
+    token_type = item.token_type or NOT_APPLICABLE
+    return (
+        item.model or NOT_APPLICABLE,
+        item.workspace_id or DEFAULT_WORKSPACE,
+        item.service_tier or NOT_APPLICABLE,
+        item.context_window or NOT_APPLICABLE,
+        item.inference_geo or NOT_APPLICABLE,
+        item.cost_type or NOT_APPLICABLE,
+        BILL_TOKEN_TYPES.get(token_type, token_type),
+    )
+
+
+def _tokens(item: UsageItem, missing: Missing) -> tuple[int, ...]:
+    """Return the figures in the order of ``TOKEN_TYPES``."""
+    if item.cache_creation is UNSET:
+        missing("cache_creation")
+    writes = item.cache_creation or CacheCreation(0, 0)
+    return (
+        _figure(item.uncached_input_tokens, "uncached_input_tokens", missing),
+        _figure(item.cache_read_input_tokens, "cache_read_input_tokens", missing),
+        _figure(writes.ephemeral_5m_input_tokens, "cache_creation.ephemeral_5m_input_tokens", missing),
+        _figure(writes.ephemeral_1h_input_tokens, "cache_creation.ephemeral_1h_input_tokens", missing),
+        _figure(item.output_tokens, "output_tokens", missing),
+    )
+
+
+def _requests(item: UsageItem, missing: Missing) -> tuple[int, ...]:
+    """Return the figures in the order of ``SERVER_TOOLS``."""
+    if item.server_tool_use is UNSET:
+        missing("server_tool_use")
+    tools = item.server_tool_use or ServerToolUse(0)
+    return (_figure(tools.web_search_requests, "server_tool_use.web_search_requests", missing),)
+
+
+def _figure(value: Count, field: str, missing: Missing) -> int:
+    if value is UNSET:
+        missing(field)
+        return 0
+    return value or 0
+
+
+def _add(counts: dict[Series, tuple[Number, ...]], series: Series, figures: tuple[Number, ...]) -> None:
+    known: Mapping[Series, tuple[Number, ...]] = counts
+    counts[series] = tuple(map(add, known[series], figures)) if series in known else figures
