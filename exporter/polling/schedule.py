@@ -1,0 +1,119 @@
+"""When polls run: apscheduler with one worker, and what is urgent goes first.
+
+Everything about overlap, misfires and the first run is set here: a poll never overlaps another one, a late poll runs
+once however many ticks it missed, none is dropped for being late, and the first runs at once.
+"""
+
+import heapq
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from apscheduler.events import EVENT_JOB_EXECUTED, JobExecutionEvent
+from apscheduler.executors.base import BaseExecutor, run_job
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from exporter.model import PollOutcome
+
+logger = logging.getLogger(__name__)
+
+Run = Callable[[Callable[[], bool]], PollOutcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A poll and its pace in seconds; a smaller ``rank`` goes first when several are due."""
+
+    run: Run
+    interval: float
+    rank: int
+
+
+class _OneWorker(BaseExecutor):  # type: ignore[misc]
+    """One thread for all jobs, by rank.
+
+    It is a daemon: at the end of the program a request in flight is dropped, not waited for. All that a poll has
+    done is published by then, and what it has not done changes nothing.
+    """
+
+    def __init__(self, ranks: Mapping[str, int]) -> None:
+        super().__init__()
+        self._ranks = ranks
+        self._queue: list[tuple[int, int, Any, list[datetime]]] = []
+        self._numbers = count()
+        self._waiting = threading.Condition()
+        self._thread = threading.Thread(target=self._work, name="polling", daemon=True)
+
+    def start(self, scheduler: BackgroundScheduler, alias: str) -> None:
+        super().start(scheduler, alias)
+        self._thread.start()
+
+    def urgent(self, rank: int) -> bool:
+        """Tell whether something that goes before ``rank`` waits."""
+        with self._waiting:
+            return bool(self._queue) and self._queue[0][0] < rank
+
+    def alive(self) -> bool:
+        """Tell whether the worker still works."""
+        return self._thread.is_alive()
+
+    def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
+        with self._waiting:
+            heapq.heappush(self._queue, (self._ranks[job.id], next(self._numbers), job, run_times))
+            self._waiting.notify()
+
+    def _work(self) -> None:
+        while True:
+            with self._waiting:
+                while not self._queue:
+                    self._waiting.wait()
+                _, _, job, run_times = heapq.heappop(self._queue)
+            events = run_job(job, job._jobstore_alias, run_times, logger.name)  # noqa: SLF001 - as executors do
+            self._run_job_success(job.id, events)
+
+
+class Schedule:
+    """Runs tasks at their pace, by name, until stopped."""
+
+    def __init__(self, tasks: Mapping[str, Task]) -> None:
+        self._tasks = tasks
+        self._worker = _OneWorker({name: task.rank for name, task in tasks.items()})
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC,
+            executors={"default": self._worker},
+            job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
+        )
+        self._scheduler.add_listener(self._return, EVENT_JOB_EXECUTED)
+
+    def start(self) -> None:
+        """Run each task now, and then at its interval."""
+        now = datetime.now(UTC)
+        for name, task in sorted(self._tasks.items(), key=lambda item: item[1].rank):
+            self._scheduler.add_job(
+                self._run, "interval", (name,), id=name, seconds=task.interval, next_run_time=now, replace_existing=True
+            )
+        self._scheduler.start()
+
+    def stop(self) -> None:
+        """Start no more polls; one that is under way is not waited for."""
+        self._scheduler.shutdown(wait=False)
+
+    def alive(self) -> bool:
+        """Tell whether polls still run when they are due."""
+        return self._scheduler.running and self._worker.alive()
+
+    def _run(self, name: str) -> PollOutcome:
+        task = self._tasks[name]
+        return task.run(lambda: self._worker.urgent(task.rank))
+
+    def _return(self, event: JobExecutionEvent) -> None:
+        """Let a poll run again when its outcome asks for it; by now its last run no longer counts as under way."""
+        outcome: PollOutcome = event.retval
+        job = self._scheduler.get_job(event.job_id)
+        if outcome.retry_in is not None and job:
+            when = datetime.now(UTC) + timedelta(seconds=outcome.retry_in)
+            job.modify(next_run_time=max(when, job.next_run_time) if outcome.ended else when)

@@ -1,0 +1,105 @@
+"""Which ranges of buckets are due to be read; pure.
+
+Three tiers look at the same usage: minutes at each poll, hours and days now and then, for what arrived later than the
+finer tier looks back. After downtime each tier goes back to where it was last read.
+"""
+
+from exporter.model import DAY, HOUR, LOOKBACK, MINUTE, Window
+
+MOST_BUCKETS = {MINUTE: 1440, HOUR: 168, DAY: 31}
+"""The API's largest ``limit`` by bucket width."""
+
+PACE = {DAY: 6 * HOUR, HOUR: 15 * MINUTE, MINUTE: 0}
+"""Seconds between two reads of a tier; minutes are read at each poll."""
+
+FARTHEST = {MINUTE: DAY, HOUR: 7 * DAY}
+"""How far back a tier goes at most; what is older is left to the next coarser one."""
+
+COLD = {MINUTE: DAY, HOUR: LOOKBACK[HOUR]}
+"""How far back a tier goes at its first read."""
+
+
+def floor(time: float, width: int) -> int:
+    """Return the start of the bucket that ``time`` lies in."""
+    return int(time // width) * width
+
+
+def ceil(time: float, width: int) -> int:
+    """Return ``time`` if a bucket begins there, else the end of the bucket that it lies in."""
+    return -int(-time // width) * width
+
+
+def split(width: int, start: int, end: int) -> list[Window]:
+    """Cut a range into windows that the API can answer in one page, oldest first."""
+    span = width * MOST_BUCKETS[width]
+    return [Window(width, begin, min(begin + span, end)) for begin in range(start, end, span)]
+
+
+class Tiers:
+    """What of the usage is to be read next, since ``anchor`` (Unix seconds).
+
+    A window that was read stays read if a later one fails, so that a long cold start makes progress.
+    """
+
+    def __init__(self, anchor: int) -> None:
+        self._anchor = anchor
+        self._read: dict[int, float] = {}
+        self._begun: dict[int, float] = {}
+        self._left: dict[int, list[Window]] = {DAY: [], HOUR: []}
+
+    def due(self, now: float) -> list[Window]:
+        """Return the windows to read now, the coarsest first: the freshest data comes last."""
+        for width in (DAY, HOUR):
+            if not self._left[width] and now - self._read.get(width, -DAY) >= PACE[width]:
+                self._begun[width] = now
+                self._left[width] = self._coarse(width, now)
+                if not self._left[width]:
+                    self._read[width] = now
+        return list(dict.fromkeys([*self._left[DAY], *self._left[HOUR], *self._minutes(now)]))
+
+    def done(self, window: Window) -> None:
+        """Note that ``window`` was read whole."""
+        for width, left in self._left.items():
+            if window in left:
+                left.remove(window)
+                if not left:
+                    self._read[width] = self._begun[width]
+
+    def complete(self, polled: float) -> None:
+        """Note that all minutes up to ``polled`` were read."""
+        self._read[MINUTE] = polled
+
+    def _coarse(self, width: int, now: float) -> list[Window]:
+        """Return the finished buckets of a tier; with the days comes the part of the anchor's day after the anchor."""
+        start = max(ceil(self._anchor, width), floor(self._since(width, now), width))
+        windows = split(width, start, floor(now, width))
+        return windows + self._anchor_day(now) if width == DAY else windows
+
+    def _since(self, width: int, now: float) -> float:
+        last = self._read.get(width)
+        if last is None:
+            return now - COLD[width] if width in COLD else self._anchor
+        farthest = now - FARTHEST[width] if width in FARTHEST else self._anchor
+        return max(last - LOOKBACK[width], farthest)
+
+    def _minutes(self, now: float) -> list[Window]:
+        """Return the minutes to read, up to the end of the open one; a catch-up begins at a full hour.
+
+        Minutes are folded into hours once the regular reads have passed them, and an hour is only comparable when it
+        is read again as a whole.
+        """
+        start = floor(now, MINUTE) - LOOKBACK[MINUTE]
+        if self._read.get(MINUTE, 0) < start:
+            start = floor(self._since(MINUTE, now), HOUR)
+        return split(MINUTE, max(self._anchor, start), floor(now, MINUTE) + MINUTE)
+
+    def _anchor_day(self, now: float) -> list[Window]:
+        """Return the rest of the anchor's hour in minutes and of its day in hours, until that day is frozen.
+
+        The API's own buckets for them hold usage from before the anchor, so they never count.
+        """
+        hour, day = ceil(self._anchor, HOUR), ceil(self._anchor, DAY)
+        if now > day + LOOKBACK[DAY] + DAY:
+            return []
+        minutes = split(MINUTE, self._anchor, hour) if now - LOOKBACK[MINUTE] > hour else []
+        return minutes + split(HOUR, hour, min(day, floor(now, HOUR)))
