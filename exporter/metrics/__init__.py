@@ -1,0 +1,1 @@
+"""What /metrics shows: the catalogue, the organisation's series, and the metrics about ourselves."""
