@@ -1,6 +1,113 @@
-"""The commands."""
+"""The commands. What a command needs is imported when it runs: help and errors answer at once."""
+# ruff: noqa: PLC0415
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from exporter import __version__
+from exporter.errors import ExporterError, SettingsError
+
+if TYPE_CHECKING:
+    from exporter.settings import Settings
+    from exporter.settings_sources import Row
+
+PROGRAM = "anthropic-exporter"
+
+USAGE = f"""\
+usage: {PROGRAM} [COMMAND] [--SECTION.NAME VALUE ...]
+
+Prometheus exporter for the usage and cost of an organisation on the Anthropic API.
+
+commands:
+  serve      poll the Admin API and serve the metrics (the default)
+  check      try settings, key and every endpoint once, and say what was found
+  demo       serve the metrics of a simulated organisation; needs no key
+  --version  print the version
+  --help     print this text
+
+The admin key comes from the environment only:
+  ANTHROPIC_ADMIN_API_KEY       the key, or
+  ANTHROPIC_ADMIN_API_KEY_FILE  a file that holds it; read again when it changes
+
+Every other setting is a flag, an environment variable or a key in a TOML file: the flag
+--usage.poll-interval is ANTHROPIC_EXPORTER_USAGE_POLL_INTERVAL is poll_interval under [usage].
+A flag wins over the environment, the environment over the file."""
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status."""
-    return 0
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except ExporterError as error:
+        _failed(error)
+        return 2 if isinstance(error, SettingsError) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _run(argv: Sequence[str]) -> int:
+    if "--version" in argv:
+        print(f"{PROGRAM} {__version__}")
+        return 0
+    from exporter import settings
+
+    if not {"-h", "--help"}.isdisjoint(argv):
+        print("\n".join([USAGE, *_sections(settings.rows())]))
+        return 0
+    command, flags = settings.command(argv)
+    return _command(command or "serve")(flags)
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int]:
+    commands = {"serve": _serve, "check": _check, "demo": _demo}
+    if name not in commands:
+        from exporter.settings_sources import nearest
+
+        raise SettingsError(f"unknown command {name!r}; did you mean {nearest(name, commands)}?")
+    return commands[name]
+
+
+def _serve(flags: Sequence[str]) -> int:
+    settings = _load(flags)
+    from exporter import app
+
+    return app.serve(settings)
+
+
+def _check(flags: Sequence[str]) -> int:
+    settings = _load(flags)
+    from exporter import check
+
+    return check.check(settings)
+
+
+def _demo(flags: Sequence[str]) -> int:
+    from exporter import app
+
+    return app.demo(_load(flags, defaults=app.DEMO_DEFAULTS, needs_key=False))
+
+
+def _load(flags: Sequence[str], *, defaults: Mapping[str, Any] | None = None, needs_key: bool = True) -> "Settings":
+    from exporter.settings import load
+
+    return load(flags, os.environ, today=datetime.now(UTC).date(), defaults=defaults, needs_key=needs_key)
+
+
+def _failed(error: ExporterError) -> None:
+    from exporter.settings_values import one_line
+
+    line = one_line(str(error), os.environ.get("ANTHROPIC_ADMIN_API_KEY", ""))
+    print(f"{PROGRAM}: error: {line}", file=sys.stderr)
+
+
+def _sections(rows: Iterable["Row"]) -> Iterable[str]:
+    for section, members in groupby(rows, key=lambda row: row.name.partition(".")[0]):
+        yield f"\n[{section}]"
+        for row in members:
+            default = f" (default: {row.default})" if row.default else ""
+            later = " [not in use yet]" if row.reserved else ""
+            yield f"  {row.flag + ' VALUE':<38}{row.variable}\n      {row.description}{default}{later}"
