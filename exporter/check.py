@@ -1,0 +1,104 @@
+"""The ``check`` command: try each endpoint once, and say in plain words what was found."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from exporter.api.admin import AdminApi
+from exporter.api.client import Listener, Timing, Transport
+from exporter.app import new_api, new_credentials
+from exporter.errors import ApiError, AuthError, PermissionDeniedError
+from exporter.model import DAY, HOUR, MINUTE, Window
+from exporter.polling.windows import floor
+from exporter.settings import Settings, reserved_in_use
+
+Say = Callable[[str], None]
+
+
+def check(
+    settings: Settings, *, say: Say = print, timing: Timing | None = None, transport: Transport | None = None
+) -> int:
+    """Report on the key and on every endpoint; return 0 if all of them answered, else 1."""
+    timing = timing or Timing()
+    credentials = new_credentials(settings)
+    for name in reserved_in_use(settings):
+        say(f"note          {name} has no effect in this version")
+    if not credentials.key().startswith("sk-ant-admin"):
+        say("warning       the key does not begin with sk-ant-admin; the Admin API may refuse it")
+    api = replace(
+        new_api(settings, credentials, timing, Listener(), lambda _field, _rows: None, transport), retry=False
+    )
+    say(f"API           {settings.api.base_url}")
+    failed = [name for name, finding in _findings(api, timing.clock()) if not _tried(name, finding, say)]
+    say(
+        f"result        {len(failed)} of 5 endpoints failed: {', '.join(failed)}"
+        if failed
+        else "result        all is well"
+    )
+    return 1 if failed else 0
+
+
+def _tried(name: str, finding: Callable[[], str], say: Say) -> bool:
+    try:
+        say(f"{name:<14}{finding()}")
+    except AuthError as error:
+        say(f"{name:<14}FAILED: {error}; is this an Admin API key, and has it not expired?")
+    except PermissionDeniedError as error:
+        say(f"{name:<14}MISSING PERMISSION: {error}; give the key the right to read {name}")
+    except ApiError as error:
+        say(f"{name:<14}FAILED ({error.reason}): {error}")
+    else:
+        return True
+    return False
+
+
+def _findings(api: AdminApi, now: float) -> Iterator[tuple[str, Callable[[], str]]]:
+    yield "organization", lambda: _organization(api)
+    yield "workspaces", lambda: _workspaces(api)
+    yield "api_keys", lambda: _api_keys(api)
+    yield "usage", lambda: _usage(api, now)
+    yield "cost", lambda: _cost(api, now)
+
+
+def _organization(api: AdminApi) -> str:
+    found = api.organization()
+    return f"{found.name} ({found.id})"
+
+
+def _workspaces(api: AdminApi) -> str:
+    found, _ = api.workspaces()
+    states = Counter(workspace.state for workspace in found)
+    return f"{len(found)} with the default one, {states['archived']} of them archived"
+
+
+def _api_keys(api: AdminApi) -> str:
+    found = api.api_keys(None)
+    states = Counter(key.status for key in found)
+    return f"{len(found)}" + (
+        f" ({', '.join(f'{count} {state}' for state, count in sorted(states.items()))})" if found else ""
+    )
+
+
+def _usage(api: AdminApi, now: float) -> str:
+    window = Window(MINUTE, floor(now - HOUR, MINUTE), floor(now, MINUTE) + MINUTE)
+    used = {bucket.start: bucket.counts for bucket in api.usage(window) if bucket.counts}
+    if not used:
+        return "readable; no usage in the last hour"
+    newest = max(used)
+    labels = {series.labels for counts in used.values() for series in counts}
+    return f"newest minute with usage {_moment(newest)}; {len(labels)} label sets in the last hour"
+
+
+def _cost(api: AdminApi, now: float) -> str:
+    today = floor(now, DAY)
+    billed = api.cost(Window(DAY, today - 31 * DAY, today))
+    if not billed:
+        return "readable; no finished day has a bill in the last 31 days"
+    newest = billed[-1]
+    amount = sum(sum(counts) for counts in newest.counts.values())
+    return f"newest finished day {_moment(newest.start)[:10]}, {amount:.2f} USD"
+
+
+def _moment(time: float) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M UTC")

@@ -1,0 +1,157 @@
+"""A world in a bottle: a simulated Admin API, a clock that only we move, and the exporter's meter between them."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+
+from exporter.api.client import Timing
+from exporter.api.credentials import Credentials
+from exporter.app import Meter
+from exporter.demo.api import AdminApi
+from exporter.demo.faults import Faults
+from exporter.demo.organization import MINUTE, Organization
+from exporter.model import PollOutcome, Report
+from exporter.settings import load
+
+KEY = "sk-ant-admin01-canary"
+REPORTS: tuple[Report, ...] = ("usage", "cost", "names")
+TOKENS = "anthropic_usage_tokens_total"
+USAGE_LABELS = ("model", "workspace_id", "service_tier", "context_window", "inference_geo")
+TOKEN_TYPES = ("uncached_input", "cache_read", "cache_creation_5m", "cache_creation_1h", "output")
+
+Page = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def at(text: str) -> float:
+    """Return the Unix time of an ISO date or time in UTC."""
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+class World:
+    """Runs the meter's polls by hand, as the schedule would, from ``now`` on."""
+
+    def __init__(
+        self, organization: Organization, now: float, *flags: str, page_buckets: Mapping[int, int] | None = None
+    ) -> None:
+        self.now = now
+        self.organization = organization
+        self.faults = Faults()
+        self.api = AdminApi(organization, key=KEY, clock=self.time, page_buckets=page_buckets, faults=self.faults)
+        today = datetime.fromtimestamp(now, UTC).date()
+        environment = {"ANTHROPIC_ADMIN_API_KEY": KEY}
+        settings = load(["--api.base-url", "http://127.0.0.1", *flags], environment, today=today)
+        timing = Timing(clock=self.time, timer=self.time, sleep=self.sleep, spread=lambda: 0.5)
+        self.meter = Meter(settings, Credentials(KEY, None), timing, httpx.WSGITransport(app=self.api))
+        self._due = dict.fromkeys(REPORTS, now)
+        self._paces = {name: task.interval for name, task in self.meter.tasks().items()}
+        self.outcomes: list[PollOutcome] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def poll(self, *reports: Report) -> list[PollOutcome]:
+        """Make one attempt at each report now."""
+        return [self.meter.polls[report].run() for report in reports or REPORTS]
+
+    def run(self, seconds: float, scrape_every: float = 15) -> Page:
+        """Let time pass, with polls when they are due and scrapes in between; return the last page."""
+        end = self.now + seconds
+        page = self.page()
+        scrape = self.now + scrape_every
+        while (moment := min(scrape, *self._due.values())) <= end:
+            self.now = max(self.now, moment)
+            for report in (report for report in REPORTS if self._due[report] <= self.now):
+                outcome = self.meter.polls[report].run()
+                self.outcomes.append(outcome)
+                wait = outcome.retry_in or 0.0
+                pace = wait if not outcome.ended else max(wait, self._paces[report])
+                self._due[report] = max(self.now, self._due[report]) + pace
+            if scrape <= self.now:
+                scrape = self.now + scrape_every
+                page = self.check(page, self.page())
+        self.now = max(self.now, end)
+        return self.check(page, self.page())
+
+    def page(self, path: str = "/metrics") -> Page:
+        """Scrape."""
+        with httpx.Client(transport=httpx.WSGITransport(app=self.meter.page.app), base_url="http://here") as client:
+            return parse(client.get(path, headers={"accept-encoding": "identity"}).text)
+
+    @staticmethod
+    def check(before: Page, after: Page) -> Page:
+        """Fail on what no scrape may ever see: a counter that falls, or one that is gone."""
+        for key, value in before.items():
+            if key[0].endswith("_total"):
+                assert after.get(key, -1) >= value, (key, value, after.get(key))
+        return after
+
+    def truth(self, start: float, end: float, as_of: float | None = None) -> Counter[tuple[str, ...]]:
+        """Return what the organisation used, by the labels of the token counters."""
+        counts: Counter[tuple[str, ...]] = Counter()
+        known = self.now if as_of is None else as_of
+        report = self.organization.usage(MINUTE, int(start), int(end), known)
+        for rows in report.values():
+            for dimensions, tokens in rows.items():
+                labels = (
+                    dimensions.model,
+                    dimensions.workspace_id or "default",
+                    dimensions.service_tier,
+                    dimensions.context_window,
+                    dimensions.inference_geo,
+                )
+                for token_type in TOKEN_TYPES:
+                    counts[*labels, token_type] += getattr(tokens, token_type)
+        return +counts
+
+
+def parse(text: str) -> Page:
+    """Return the samples of a page; no series may come twice, and no label may be empty."""
+    page: Page = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            key = sample.name, frozenset(sample.labels.items())
+            assert key not in page, f"{key} comes twice"
+            assert all(sample.labels.values()), f"{key} has an empty label"
+            page[key] = sample.value
+    return page
+
+
+def tokens(page: Page) -> Counter[tuple[str, ...]]:
+    """Return the token counters that are not 0, by their labels."""
+    names = (*USAGE_LABELS, "token_type")
+    counts = {
+        tuple(dict(labels)[name] for name in names): value
+        for (family, labels), value in page.items()
+        if family == TOKENS
+    }
+    return +Counter(counts)
+
+
+def value(page: Page, name: str, **labels: str) -> float:
+    """Return the one sample of ``name`` with exactly these labels."""
+    return page[name, frozenset(labels.items())]
+
+
+def total(page: Page, name: str, **labels: str) -> float:
+    """Return the sum of the samples of ``name`` that carry these labels."""
+    return sum(sample for (family, carried), sample in page.items() if family == name and labels.items() <= carried)
+
+
+def by(page: Page, name: str, labels: Iterable[str]) -> dict[tuple[str, ...], float]:
+    """Return the samples of ``name`` by the values of ``labels``."""
+    return {
+        tuple(dict(carried)[label] for label in labels): sample
+        for (family, carried), sample in page.items()
+        if family == name
+    }
+
+
+def watermark(page: Page) -> float:
+    """Return the usage time that the counters have reached."""
+    return value(page, "anthropic_usage_watermark_timestamp_seconds", report="usage")
