@@ -62,33 +62,41 @@ class World:
     def run(self, seconds: float, scrape_every: float = 15) -> Page:
         """Let time pass, with polls when they are due and scrapes in between; return the last page."""
         end = self.now + seconds
-        page = self.page()
+        seen = self._counters({})
         scrape = self.now + scrape_every
         while (moment := min(scrape, *self._due.values())) <= end:
             self.now = max(self.now, moment)
             for report in (report for report in REPORTS if self._due[report] <= self.now):
-                outcome = self.meter.polls[report].run()
-                self.outcomes.append(outcome)
-                wait = outcome.retry_in or 0.0
-                pace = wait if not outcome.ended else max(wait, self._paces[report])
-                self._due[report] = max(self.now, self._due[report]) + pace
+                self._attempt(report)
             if scrape <= self.now:
                 scrape = self.now + scrape_every
-                page = self.check(page, self.page())
+                seen = self._counters(seen)
         self.now = max(self.now, end)
-        return self.check(page, self.page())
+        self._counters(seen)
+        return self.page()
 
-    def page(self, path: str = "/metrics") -> Page:
-        """Scrape."""
+    def _attempt(self, report: Report) -> None:
+        outcome = self.meter.polls[report].run()
+        self.outcomes.append(outcome)
+        wait = outcome.retry_in or 0.0
+        pace = max(wait, self._paces[report]) if outcome.ended else wait
+        self._due[report] = max(self.now, self._due[report]) + pace
+
+    def scrape(self, path: str = "/metrics") -> str:
+        """Return the page as Prometheus would get it."""
         with httpx.Client(transport=httpx.WSGITransport(app=self.meter.page.app), base_url="http://here") as client:
-            return parse(client.get(path, headers={"accept-encoding": "identity"}).text)
+            return client.get(path, headers={"accept-encoding": "identity"}).text
 
-    @staticmethod
-    def check(before: Page, after: Page) -> Page:
-        """Fail on what no scrape may ever see: a counter that falls, or one that is gone."""
-        for key, value in before.items():
-            if key[0].endswith("_total"):
-                assert after.get(key, -1) >= value, (key, value, after.get(key))
+    def page(self) -> Page:
+        """Scrape, and return the samples."""
+        return parse(self.scrape())
+
+    def _counters(self, before: Mapping[str, float]) -> dict[str, float]:
+        """Scrape; fail on what no scrape may ever see: a counter that falls, or one that is gone."""
+        lines = (line.rpartition(" ") for line in self.scrape().splitlines() if not line.startswith("#"))
+        after = {series: float(value) for series, _, value in lines if series.partition("{")[0].endswith("_total")}
+        for series, value in before.items():
+            assert after.get(series, -1) >= value, f"{series} was {value}, is {after.get(series)} at {self.now}"
         return after
 
     def truth(self, start: float, end: float, as_of: float | None = None) -> Counter[tuple[str, ...]]:

@@ -164,11 +164,9 @@ class Registers(Generic[Number]):
     def _fold(self, width: int, horizon: float) -> None:
         """Keep what buckets that ended by ``horizon`` count, and forget the finer registers below them.
 
-        The anchor's own hour and day are read again in full until they freeze, so they stay as they are.
+        What is read again later is read whole, so that its finer registers can be compared with what was kept.
         """
         for start in [start for start in self._finer[width] if start + width <= min(horizon, self.boundary)]:
-            if start <= self._anchor < start + width:
-                continue
             own = self._own[width].setdefault(start, {})
             for series in self._finer[width][start]:
                 own[series] = self._counted(width, start, series)

@@ -1,0 +1,256 @@
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from exporter.api.admin import AdminApi
+from exporter.api.client import Client, Listener, Timing
+from exporter.api.credentials import Credentials
+from exporter.api.retry import LONGEST_WISH, parse_retry_after
+from exporter.api.rows import cost_bucket, merged, timestamp, usage_bucket
+from exporter.api.wire import CostItem, UsageItem, WireBucket
+from exporter.errors import BadResponseError
+from exporter.model import BILLED, HOUR, TOKENS, USAGE_DIMENSIONS, Bucket, Series, Window
+
+START = 1_793_577_600
+WINDOW = Window(HOUR, START, START + 6 * HOUR)
+CALM = settings(deadline=None, max_examples=60)
+Json = dict[str, Any]
+
+figures = st.integers(0, 2**53) | st.none()
+texts = st.text(max_size=8)
+labels = st.none() | st.sampled_from(["", "a", "b"]) | texts
+usage_rows = st.fixed_dictionaries(
+    dict.fromkeys(USAGE_DIMENSIONS, labels)
+    | dict.fromkeys(("uncached_input_tokens", "cache_read_input_tokens", "output_tokens"), figures)
+    | {
+        "cache_creation": st.none()
+        | st.fixed_dictionaries(dict.fromkeys(("ephemeral_5m_input_tokens", "ephemeral_1h_input_tokens"), figures)),
+        "server_tool_use": st.none() | st.fixed_dictionaries({"web_search_requests": figures}),
+    }
+)
+amounts = st.builds(
+    lambda digits, places: Decimal(digits).scaleb(-places), st.integers(-(10**18) + 1, 10**18 - 1), st.integers(0, 60)
+)
+names = st.text("abcü_", max_size=3)
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=3),
+    max_leaves=6,
+)
+
+
+def iso(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+def wire(start: int, rows: Sequence[Json]) -> Json:
+    return {"starting_at": iso(start), "ending_at": iso(start + HOUR), "results": list(rows)}
+
+
+def usage_of(rows: Sequence[Json]) -> Bucket[int]:
+    body = json.dumps(wire(START, rows)).encode()
+    return usage_bucket(msgspec.json.decode(body, type=WireBucket[UsageItem]), lambda _field: None)
+
+
+def cost_of(rows: Sequence[Json]) -> Bucket[Decimal]:
+    return cost_bucket(msgspec.json.decode(json.dumps(wire(START, rows)), type=WireBucket[CostItem]))
+
+
+def api(bodies: Sequence[bytes], drift: Counter[str] | None = None) -> AdminApi:
+    """Return an API that answers with these bodies in turn."""
+    answers = iter(bodies)
+    transport = httpx.MockTransport(lambda _request: httpx.Response(200, content=next(answers)))
+    client = Client("http://api.test", Credentials("sk-ant-admin01-canary", None), timeout=1, listener=Listener(),
+                    timing=Timing(), transport=transport)  # fmt: skip
+    heard = Counter[str]() if drift is None else drift
+    return AdminApi(client, drift=lambda field, rows: heard.update({field: rows}), retry=False)
+
+
+def page(buckets: Sequence[Json], following: str | None = None) -> bytes:
+    return json.dumps({"data": list(buckets), "has_more": following is not None, "next_page": following}).encode()
+
+
+histories = st.lists(st.lists(usage_rows, max_size=3), min_size=6, max_size=6).map(
+    lambda hours: [wire(START + n * HOUR, rows) for n, rows in enumerate(hours)]
+)
+
+
+@CALM
+@given(histories, st.sets(st.integers(1, 5)), st.lists(st.integers(0, 5), max_size=3), st.randoms())
+def test_any_cut_into_pages_any_order_and_any_duplicates_give_the_same_buckets(
+    history: list[Json], cuts: set[int], again: list[int], random: Any
+) -> None:
+    whole = api([page(history)]).usage(WINDOW)
+    assert [bucket.start for bucket in whole] == list(range(WINDOW.start, WINDOW.end, HOUR))
+    ends = [0, *sorted(cuts), len(history)]
+    pages = [history[begin:end] for begin, end in pairwise(ends)]
+    for number in again:
+        random.choice(pages).append(history[number])
+    random.shuffle(pages)
+    cursors = [*map(str, range(1, len(pages))), None]
+    assert api([page(buckets, cursor) for buckets, cursor in zip(pages, cursors, strict=True)]).usage(WINDOW) == whole
+
+
+@CALM
+@given(st.lists(usage_rows, max_size=6), st.randoms())
+def test_rows_add_up_to_the_same_whatever_their_order_and_no_token_is_lost(rows: list[Json], random: Any) -> None:
+    bucket = usage_of(rows)
+    shuffled = random.sample(rows, len(rows))
+    assert usage_of(shuffled) == bucket
+    counted = sum(sum(counts) for series, counts in bucket.counts.items() if series.family == TOKENS)
+    plain = ("uncached_input_tokens", "cache_read_input_tokens", "output_tokens")
+    sent = sum(row[name] or 0 for row in rows for name in plain)
+    sent += sum(figure or 0 for row in rows for figure in (row["cache_creation"] or {}).values())
+    assert counted == sent
+
+
+@CALM
+@given(st.lists(usage_rows, max_size=3))
+def test_labels_are_never_empty_and_their_text_survives(rows: list[Json]) -> None:
+    words = ("none", "default", "none", "none", "none")
+    expected = {
+        tuple(row[name] or word for name, word in zip(USAGE_DIMENSIONS, words, strict=True))
+        for row in rows
+        if any(any(counts) for counts in usage_of([row]).counts.values())
+    }
+    assert {series.labels for series in usage_of(rows).counts} == expected
+    assert all(all(series.labels) for series in usage_of(rows).counts)
+
+
+@CALM
+@given(st.lists(amounts, min_size=1, max_size=8))
+def test_dollars_are_a_hundredth_of_the_cents_to_the_last_digit(cents: list[Decimal]) -> None:
+    rows = [{"amount": str(amount), "currency": "USD", "description": str(n)} for n, amount in enumerate(cents)]
+    ((dollars,),) = cost_of(rows).counts.values()
+    assert Fraction(dollars) == sum(map(Fraction, cents)) / 100
+
+
+@CALM
+@given(amounts)
+def test_an_amount_is_the_same_as_a_number_and_as_a_text(amount: Decimal) -> None:
+    body = '{"starting_at": "2026-11-02T00:00:00Z", "results": [{"amount": %s}]}'
+    as_text, as_number = (
+        cost_bucket(msgspec.json.decode(body % text, type=WireBucket[CostItem])).counts
+        for text in (f'"{amount}"', f"{amount}")
+    )
+    assert as_text == as_number
+
+
+buckets = st.builds(
+    lambda hour, counts: Bucket(START + hour * HOUR, {Series(BILLED, (name,)): (n,) for name, n in counts.items()}),
+    st.integers(-2, 8),
+    st.dictionaries(st.sampled_from("abc"), st.integers(-5, 5)),
+)
+
+
+@CALM
+@given(st.lists(buckets, max_size=12), st.randoms())
+def test_merging_is_idempotent_and_knows_no_order(found: list[Bucket[int]], random: Any) -> None:
+    once = merged(WINDOW, found)
+    assert merged(WINDOW, [*random.sample(found, len(found)), *found]) == once
+    assert merged(WINDOW, once) == once
+    starts = [bucket.start for bucket in once]
+    assert starts == sorted({bucket.start for bucket in found if WINDOW.start <= bucket.start < WINDOW.end})
+
+
+@CALM
+@given(st.integers(-(10**6), 10**6).filter(lambda seconds: seconds % HOUR))
+def test_no_bucket_that_is_not_aligned_is_taken(seconds: int) -> None:
+    with pytest.raises(BadResponseError):
+        merged(WINDOW, [Bucket(START + seconds, {})])
+
+
+zones = st.integers(-1439, 1439).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+
+
+@CALM
+@given(st.datetimes(datetime(1971, 1, 1), datetime(2200, 1, 1), timezones=zones), st.sampled_from("T "))  # noqa: DTZ001
+def test_a_time_in_any_zone_is_the_same_second(time: datetime, separator: str) -> None:
+    assert timestamp(time.isoformat(separator)) == (time.replace(microsecond=0) - datetime.fromtimestamp(0, UTC)) // (
+        timedelta(seconds=1)
+    )
+
+
+@CALM
+@given(st.text(max_size=30) | st.from_regex(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-].*)?"))
+def test_any_text_is_a_time_or_an_error_of_ours(text: str) -> None:
+    with suppress(BadResponseError):
+        assert isinstance(timestamp(text), int)
+
+
+@CALM
+@given(st.text(max_size=30) | st.integers().map(str) | st.floats().map(str), st.floats(0, 1e10))
+def test_any_retry_after_is_between_now_and_an_hour_or_nothing(text: str, now: float) -> None:
+    seconds = parse_retry_after(text, now)
+    assert seconds is None or 0 <= seconds <= LONGEST_WISH
+
+
+def places(node: Any) -> list[tuple[Any, Any]]:
+    """List every container and key within a JSON document."""
+    found: list[tuple[Any, Any]] = []
+    keys = node.keys() if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+    for key in keys:
+        found += [(node, key), *places(node[key])]
+    return found
+
+
+@CALM
+@given(usage_rows, values, st.data())
+def test_any_value_anywhere_is_read_or_is_an_error_of_ours(row: Json, value: Any, data: st.DataObject) -> None:
+    document = {"data": [wire(START, [row])], "has_more": False, "next_page": None}
+    node, key = data.draw(st.sampled_from(places(document)))
+    node[key] = value
+    try:
+        found = api([json.dumps(document).encode()]).usage(WINDOW)
+    except BadResponseError:
+        return
+    assert all(all(series.labels) for bucket in found for series in bucket.counts)
+
+
+@CALM
+@given(usage_rows, st.data())
+def test_a_page_cut_off_anywhere_is_an_error(row: Json, data: st.DataObject) -> None:
+    body = page([wire(START, [row])])
+    end = data.draw(st.integers(0, len(body) - 1))
+    with pytest.raises(BadResponseError):
+        api([body[:end]]).usage(WINDOW)
+
+
+@CALM
+@given(usage_rows, st.binary(max_size=4), st.data())
+def test_any_bytes_anywhere_are_read_or_are_an_error_of_ours(row: Json, junk: bytes, data: st.DataObject) -> None:
+    body = page([wire(START, [row | {"unknown": "text"}])])
+    place = data.draw(st.integers(0, len(body)))
+    with suppress(BadResponseError):
+        api([body[:place] + junk + body[place:]]).usage(WINDOW)
+
+
+def leaves(value: Any, name: str) -> set[str]:
+    """Name the numbers in a value that are not 0, through objects only."""
+    if isinstance(value, dict):
+        return set().union(*(leaves(inner, f"{name}.{key}") for key, inner in value.items()))
+    return {name} if isinstance(value, int | float) and not isinstance(value, bool) and value else set()
+
+
+@CALM
+@given(st.lists(st.dictionaries(names, values, max_size=2), min_size=1, max_size=3))
+def test_every_unknown_figure_is_heard_once_for_each_row(rows: list[Json]) -> None:
+    known = {"cache_creation": None, "server_tool_use": None} | dict.fromkeys(
+        ("uncached_input_tokens", "cache_read_input_tokens", "output_tokens"), 1
+    )
+    heard = Counter[str]()
+    body = page([wire(START, [known | {"new": row} for row in rows])])
+    assert len(api([body], heard).usage(WINDOW)) == 1
+    assert heard == Counter(name for row in rows for name in leaves(row, "new"))
