@@ -154,9 +154,12 @@ class Registers(Generic[Number]):
                 counted = self._counted(width, start, series)
                 if (reported := counts.get(series)) != counted:
                     excess += sum(max(c - r, c - c) for c, r in zip(counted, reported or zeros(counted), strict=True))
+        if width == MINUTE and not excess:
+            self._excess.pop((width, start), None)
+            return
         self._excess[width, start] = excess
-        for finer, begin in [key for key in self._excess if key[0] < width and start <= key[1] < start + width]:
-            del self._excess[finer, begin]
+        for key in [key for key in self._excess if key[0] < width and start <= key[1] < start + width]:
+            del self._excess[key]
 
     def _is_judged_coarser(self, width: int, start: int) -> bool:
         return any((coarse, start - start % coarse) in self._excess for coarse in (HOUR, DAY) if coarse > width)
@@ -164,9 +167,11 @@ class Registers(Generic[Number]):
     def _fold(self, width: int, horizon: float) -> None:
         """Keep what buckets that ended by ``horizon`` count, and forget the finer registers below them.
 
-        What is read again later is read whole, so that its finer registers can be compared with what was kept.
+        The anchor's own hour and day stay as they are: no coarser bucket of theirs is ever read to compare with.
         """
         for start in [start for start in self._finer[width] if start + width <= min(horizon, self.boundary)]:
+            if start <= self._anchor < start + width:
+                continue
             own = self._own[width].setdefault(start, {})
             for series in self._finer[width][start]:
                 own[series] = self._counted(width, start, series)
