@@ -90,8 +90,8 @@ class Run:
         return floor(self.reading.watermark.at(self.now), MINUTE)
 
     def settle(self) -> dict[Series, int]:
-        """Read everything again after the last change, and show it at a full minute."""
-        for wait in (7 * HOUR, 60, 60, 60):
+        """Read everything again after the last change, twice, and show it at a full minute."""
+        for wait in (7 * HOUR, 7 * HOUR, 60, 60, 60):
             self.now += wait
             self.poll()
             self.scrape()
