@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
 from exporter.api.client import Client, Params
 from exporter.api.rows import cost_bucket, merged, timestamp, usage_bucket
 from exporter.api.wire import (
+    UNREADABLE,
     ApiKeyItem,
     CostItem,
     KnownUsageItem,
@@ -39,6 +40,7 @@ from exporter.model import (
 
 ROOT = "/v1/organizations"
 WIDTHS = {MINUTE: "1m", HOUR: "1h", DAY: "1d"}
+MOST_BUCKETS = {MINUTE: 1440, HOUR: 168, DAY: 31}
 LIST_LIMIT = 1000
 MOST_LIST_PAGES = 1000
 
@@ -98,18 +100,20 @@ class AdminApi:
         """Return the organisation that the key belongs to."""
         body = self.client.get("organization", f"{ROOT}/me", retry=self.retry)
         item = _decode("organization", body, OrganizationItem)
-        return Organization(item.id, item.name)
+        return Organization(item.id, item.name or item.id)
 
     def workspaces(self) -> tuple[tuple[Workspace, ...], str | None]:
         """Return all workspaces, archived ones included, and the real id of the default one if the API tells it.
 
         The default workspace itself is called ``default``, as in the reports.
         """
+        # In this order: a workspace that is created between the two reads must not pass for the default one.
+        all_of_them = self._with_default()
         listed = self._list("workspaces", [("include_archived", "true")], WorkspaceItem)
-        found = {item.id: Workspace(item.id, item.name, _state(item)) for item in listed}
-        extra = [item for item in self._with_default() if item.id not in found]
-        name, real_id = (extra[0].name, extra[0].id) if len(extra) == 1 else ("Default", None)
-        return (Workspace(DEFAULT_WORKSPACE, name, "active"), *found.values()), real_id
+        found = {item.id: Workspace(item.id, item.name or item.id, _state(item)) for item in listed}
+        extra = [item for item in all_of_them if item.id not in found]
+        name, real_id = (extra[0].name, extra[0].id) if len(extra) == 1 else (None, None)
+        return (Workspace(DEFAULT_WORKSPACE, name or "Default", "active"), *found.values()), real_id
 
     def api_keys(self, default_id: str | None) -> tuple[ApiKey, ...]:
         """Return all API keys; ``default_id`` is the real id of the default workspace, if known."""
@@ -134,11 +138,11 @@ class AdminApi:
     def _usage_page(self, body: bytes) -> Page[WireBucket[UsageItem]]:
         try:
             page: Page[WireBucket[UsageItem]] = msgspec.json.decode(body, type=Page[WireBucket[KnownUsageItem]])
-        except msgspec.DecodeError:
+        except UNREADABLE:
             page = _decode("usage", body, Page[WireBucket[UsageItem]])
         else:
             return page
-        for name, rows in unknown_figures(body).items():
+        for name, rows in unknown_figures(_decode("usage", body, dict[str, Any])).items():
             self.drift(name, rows)
         return page
 
@@ -164,6 +168,7 @@ class AdminApi:
     def _list(self, endpoint: str, params: Params, item: type[T]) -> list[T]:
         items: list[T] = []
         cursor: tuple[tuple[str, str], ...] = ()
+        seen = set()
         for _ in range(MOST_LIST_PAGES):
             query = [*params, ("limit", str(LIST_LIMIT)), *cursor]
             body = self.client.get(endpoint, f"{ROOT}/{endpoint}", query, retry=self.retry)
@@ -171,8 +176,9 @@ class AdminApi:
             items += page.data
             if not page.has_more:
                 return items
-            if not page.last_id or cursor == (("after_id", page.last_id),):
+            if not page.last_id or page.last_id in seen:
                 raise BadResponseError(f"{endpoint}: more pages are promised, but the cursor is missing or repeated")
+            seen.add(page.last_id)
             cursor = (("after_id", page.last_id),)
         raise BadResponseError(f"{endpoint}: more than {MOST_LIST_PAGES} pages")
 
@@ -181,7 +187,7 @@ def _range(window: Window) -> list[tuple[str, str]]:
     return [
         ("starting_at", _rfc3339(window.start)),
         ("ending_at", _rfc3339(window.end)),
-        ("limit", str(window.buckets)),
+        ("limit", str(min(window.buckets, MOST_BUCKETS[window.width]))),
     ]
 
 
@@ -192,7 +198,7 @@ def _rfc3339(seconds: int) -> str:
 def _decode(endpoint: str, body: bytes, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNREADABLE as error:
         raise BadResponseError(f"{endpoint}: the answer is not what the API promises: {error}") from error
 
 

@@ -18,6 +18,7 @@ import msgspec
 
 from exporter import PROJECT_URL, __version__
 from exporter.api.retry import parse_retry_after, pause
+from exporter.api.wire import UNREADABLE
 from exporter.errors import (
     ApiError,
     AuthError,
@@ -129,8 +130,9 @@ class Client:
     def _once(self, endpoint: str, path: str, params: Params) -> bytes:
         started = self._timing.timer()
         response: httpx.Response | None = None
+        key = self._key.key()
         try:
-            request = self._http.build_request("GET", path, params=list(params), headers={"x-api-key": self._key.key()})
+            request = self._http.build_request("GET", path, params=list(params), headers={"x-api-key": key})
             response = self._http.send(request, stream=True)
             body = self._read(response, started + self._timeout)
         except httpx.TimeoutException as error:
@@ -142,7 +144,7 @@ class Client:
             if response is not None:
                 response.close()
         if response.status_code != 200:
-            raise self._refusal(endpoint, response, body)
+            raise self._refusal(endpoint, response, _explanation(body, key))
         return body
 
     def _read(self, response: httpx.Response, deadline: float) -> bytes:
@@ -158,9 +160,9 @@ class Client:
         skew = None if response is None else _skew(response.headers.get("date"), self._timing.clock())
         self._listener.request(RequestOutcome(endpoint, code, seconds, skew))
 
-    def _refusal(self, endpoint: str, response: httpx.Response, body: bytes) -> ApiError:
+    def _refusal(self, endpoint: str, response: httpx.Response, explanation: str) -> ApiError:
         status = response.status_code
-        said = f"{endpoint}: the API answered {status}{self._reason(body)}"
+        said = f"{endpoint}: the API answered {status}{explanation}"
         if status == 401:
             self._key.refused()
             return AuthError(said)
@@ -175,13 +177,15 @@ class Client:
             return BadRequestError(said)
         return BadResponseError(f"{said}; only 200 is expected, and redirects are not followed")
 
-    def _reason(self, body: bytes) -> str:
-        """Return what the error body says, on one line and without the key, which a body could echo."""
-        try:
-            message = msgspec.json.decode(msgspec.json.decode(body, type=_Body).error["message"], type=str)
-        except (msgspec.DecodeError, KeyError):
-            return ""
-        return f" ({' '.join(message.split())[:200]})".replace(self._key.key(), "[redacted]")
+
+def _explanation(body: bytes, key: str) -> str:
+    """Return what an error body says, on one line and without the key that was sent, which a body could echo."""
+    try:
+        message = msgspec.json.decode(msgspec.json.decode(body, type=_Body).error["message"], type=str)
+    except (*UNREADABLE, KeyError):
+        return ""
+    line = " ".join((message.replace(key, "[redacted]") if key else message).split())[:200]
+    return f" ({line})" if line else ""
 
 
 def _plain(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """The admin key: from a variable, or from a file that may be rotated while we run."""
 
 import logging
+import re
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
@@ -39,14 +40,14 @@ class Credentials:
             stat = path.stat()
             if (stat.st_mtime_ns, stat.st_size, stat.st_ino) != self._version:
                 self._read(path)
-        except (OSError, UnicodeDecodeError) as error:
+        except OSError as error:
             logger.warning("key file cannot be read, keeping the last key", extra={"fields": {"error": str(error)}})
 
     def _read(self, path: Path) -> None:
         stat = path.stat()
-        key = path.read_text(encoding="ascii").strip()
+        key = path.read_bytes().decode("utf-8", "replace").strip()
         self._version = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        if key.isprintable() and key and " " not in key:
+        if re.fullmatch(r"[!-~]+", key):
             self._key = key
         else:
             logger.warning("key file does not hold a key, keeping the last one", extra={"fields": {"file": str(path)}})

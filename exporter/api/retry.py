@@ -17,7 +17,7 @@ def pause(attempt: int, retry_after: float | None, spread: float) -> float:
     ``spread`` in [0, 1) is the jitter: clients that failed together must not return together.
     """
     backoff = min(LONGEST, FIRST * 2.0 ** min(attempt - 1, 16)) * (0.5 + spread)
-    return backoff if retry_after is None else retry_after + backoff * 0.1
+    return backoff if retry_after is None else max(backoff, retry_after + backoff * 0.1)
 
 
 def parse_retry_after(text: str | None, now: float) -> float | None:
@@ -34,4 +34,4 @@ def parse_retry_after(text: str | None, now: float) -> float | None:
             seconds = parsedate_to_datetime(text).replace(tzinfo=UTC).timestamp() - now
         except ValueError:
             return None
-    return min(max(0.0, seconds), LONGEST_WISH) if math.isfinite(seconds) else None
+    return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_WISH)

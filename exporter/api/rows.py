@@ -5,7 +5,7 @@ Nulls become words here (the default workspace, or ``none``), and cents become d
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from operator import add
 
 from msgspec import UNSET
@@ -34,6 +34,9 @@ BILL_TOKEN_TYPES = {
 """The bill's words for token types, and the ones that usage and cost metrics share."""
 
 CENTS = Decimal(100)
+MOST_CENTS = 10**18
+DIGITS = 100
+"""Digits that dollars are counted with: sums of any real amounts are exact."""
 
 Missing = Callable[[str], None]
 
@@ -66,10 +69,9 @@ def usage_bucket(wire: WireBucket[UsageItem], missing: Missing) -> Bucket[int]:
 def cost_bucket(wire: WireBucket[CostItem]) -> Bucket[Decimal]:
     """Return the dollars of one day; rows that differ only in their description are summed."""
     counts: dict[Series, tuple[Decimal, ...]] = {}
-    for item in wire.results:
-        if item.currency.upper() != "USD":
-            raise BadResponseError(f"cost: amounts in {item.currency[:8]!r} instead of USD cannot be added")
-        _add(counts, Series(BILLED, _cost_labels(item)), (item.amount / CENTS,))
+    with localcontext(prec=DIGITS):
+        for item in wire.results:
+            _add(counts, Series(BILLED, _cost_labels(item)), (_dollars(item),))
     return Bucket(timestamp(wire.starting_at), counts)
 
 
@@ -87,6 +89,14 @@ def merged(window: Window, buckets: Iterable[Bucket[Number]]) -> list[Bucket[Num
             for series, counts in bucket.counts.items():
                 known[series] = tuple(map(max, known[series], counts)) if series in known else counts
     return [Bucket(start, found[start]) for start in sorted(found)]
+
+
+def _dollars(item: CostItem) -> Decimal:
+    if item.currency.upper() != "USD":
+        raise BadResponseError(f"cost: amounts in {item.currency[:8]!r} instead of USD cannot be added")
+    if not item.amount.is_finite() or not -MOST_CENTS < item.amount < MOST_CENTS:
+        raise BadResponseError(f"cost: {str(item.amount)[:40]!r} is not an amount of money")
+    return item.amount / CENTS
 
 
 def _usage_labels(item: UsageItem) -> tuple[str, ...]:

@@ -4,13 +4,17 @@ Source: Admin API reference, ``usage_report/messages``, ``cost_report``, ``works
 """
 
 from decimal import Decimal
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 Item = TypeVar("Item")
-Count = int | UnsetType | None
+Count = Annotated[int, Meta(le=2**63 - 1)] | UnsetType | None
+Id = Annotated[str, Meta(min_length=1)]
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for a body that is not of the wanted shape, or not JSON at all."""
 
 
 class CacheCreation(Struct, gc=False):
@@ -100,15 +104,15 @@ class ListPage(Struct, Generic[Item]):
 class OrganizationItem(Struct):
     """``/organizations/me``."""
 
-    id: str
-    name: str
+    id: Id
+    name: str | None = None
 
 
 class WorkspaceItem(Struct):
     """A workspace."""
 
-    id: str
-    name: str
+    id: Id
+    name: str | None = None
     archived_at: str | None = None
 
 
@@ -122,7 +126,7 @@ class Scope(Struct):
 class ApiKeyItem(Struct):
     """An API key; ``workspace_id`` is null for the default workspace."""
 
-    id: str
+    id: Id
     name: str | None = None
     status: str | None = None
     workspace_id: str | None = None
@@ -140,10 +144,10 @@ USAGE_FIGURES = {
 }
 
 
-def unknown_figures(body: bytes) -> dict[str, int]:
+def unknown_figures(page: dict[str, Any]) -> dict[str, int]:
     """Return the numeric fields of usage rows that this program does not count, with the rows where they are not 0."""
     seen: dict[str, int] = {}
-    for bucket in msgspec.json.decode(body).get("data", ()):
+    for bucket in page.get("data", ()):
         for row in bucket.get("results", ()):
             for field, value in _figures(row):
                 if field not in USAGE_FIGURES and value:
