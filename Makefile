@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench lock clean
+.PHONY: help demo test lint bench readme lock clean
 
 help:  ## Say what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: .venv/dev  ## Check style, types and the import contracts
 
 bench: .venv/dev  ## Measure; prints medians, never fails
 	@for script in tests/benchmarks/bench_*.py; do echo "==> $$script"; $(BIN)/python $$script; done
+
+readme: .venv/dev  ## Write the README's tables anew
+	@$(BIN)/python -m tests.readme
 
 lock: .venv/dev  ## Resolve the dependencies anew into the hashed lock files
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

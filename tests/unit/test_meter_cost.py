@@ -1,6 +1,6 @@
 """The meter against a simulated organisation: the bill, names, and what one report's failure does to the others."""
 
-from collections import Counter
+from collections import defaultdict
 from decimal import Decimal
 
 import pytest
@@ -28,13 +28,13 @@ LABELS = ("model", "workspace_id", "service_tier", "context_window", "inference_
 
 def billed(world: World, first: str, end: str) -> dict[tuple[str, ...], float]:
     """Return the dollars of the days from ``first`` up to ``end``, by cost labels."""
-    cents: Counter[tuple[str, ...]] = Counter()
+    cents: defaultdict[tuple[str, ...], Decimal] = defaultdict(Decimal)
     for day in range(int(at(first)), int(at(end)), DAY):
         for row in world.organization.cost(day, world.now) or ():
-            labels = (row.model, row.workspace_id or "default", row.service_tier, row.context_window)
-            labels += (row.inference_geo, row.cost_type, WORDS.get(row.token_type or "", row.token_type))
-            cents[tuple(label or "none" for label in labels)] += row.amount_cents  # type: ignore[assignment]
-    return {labels: float(Decimal(amount) / 100) for labels, amount in cents.items()}
+            token_type = WORDS.get(row.token_type or "", row.token_type)
+            usage = (row.model, row.workspace_id or "default", row.service_tier, row.context_window, row.inference_geo)
+            cents[tuple(label or "none" for label in (*usage, row.cost_type, token_type))] += row.amount_cents
+    return {labels: float(amount / 100) for labels, amount in cents.items()}
 
 
 def shown(page: Page, name: str) -> dict[tuple[str, ...], float]:
