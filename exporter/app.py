@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -21,8 +22,9 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.publication import Publication
 from exporter.ledger.registers import Registers
 from exporter.metrics.page import Page
-from exporter.model import BILLED, DAY, MINUTE, REPORTS, TOKENS, Names, PollOutcome, Report, Snapshot
+from exporter.model import BILLED, DAY, MINUTE, REPORTS, TOKENS, Names, PollOutcome, Report, RequestOutcome, Snapshot
 from exporter.money.bill import Bill
+from exporter.polling.clock import ApiClock, never_backwards
 from exporter.polling.poll import Poll, Source
 from exporter.polling.schedule import Schedule, Task
 from exporter.polling.sources import COST_REVISION, USAGE_REVISION, cost_source, names_source, usage_source
@@ -60,23 +62,25 @@ class Meter:
     def __init__(
         self, settings: Settings, credentials: Credentials, timing: Timing, transport: Transport | None = None
     ) -> None:
-        self._clock = never_backwards(timing.clock)
+        self._time = ApiClock(timing.clock, timing.timer)
+        self._served = never_backwards(self._time.now)
+        self._timing = timing
         self._settings = settings
         self._publication = Publication()
         self._names = Names()
         self.page = Page(
             current=lambda: self._publication.current,
             served=self._publication.mark_served,
-            clock=self._clock,
+            clock=self._served,
             version=__version__,
             reports=REPORTS,
         )
         own = self.page.own
-        api = new_api(settings, credentials, timing, Listener(own.request, own.retry), own.drift, transport)
+        api = new_api(settings, credentials, timing, Listener(self._heard, own.retry), own.drift, transport)
         configured = _midnight(settings.usage.anchor) if settings.usage.anchor else None
         grace = MISSED_POLLS * settings.usage.poll_interval
         settle = max(settings.usage.settle, grace)
-        anchor = floor(self._clock() - settle, MINUTE) if configured is None else configured
+        anchor = floor(self._time.now() - settle, MINUTE) if configured is None else configured
         self._usage: Ledger[int] = Ledger(
             Registers(anchor, TOKENS, 0),
             settle=settle,
@@ -96,8 +100,10 @@ class Meter:
         )
         self._bill = Bill()
         self.polls: dict[Report, Poll] = {
-            "usage": self._poll(usage_source(api.usage, self._usage, Tiers(anchor), self._clock)),
-            "cost": self._poll(cost_source(api.cost, self._billed, self._bill, configured)),
+            "usage": self._poll(
+                usage_source(api.usage, self._usage, Tiers(anchor), clock=self._time.now, served=self._served)
+            ),
+            "cost": self._poll(cost_source(api.cost, self._billed, self._bill, configured, served=self._served)),
             "names": self._poll(names_source(api.organization, api.workspaces, api.api_keys, self._rename)),
         }
 
@@ -111,13 +117,18 @@ class Meter:
     def _poll(self, source: Source) -> Poll:
         # A poll that outlives its interval would only delay the fresher one that follows it.
         deadline = min(self._settings.api.poll_deadline, poll_interval(self._settings, source.report))
-        return Poll(source, publish=self._publish, report=self._ended, clock=self._clock, deadline=deadline)
+        clocks = replace(self._timing, clock=self._time.now)
+        return Poll(source, publish=self._publish, report=self._ended, timing=clocks, deadline=deadline)
+
+    def _heard(self, outcome: RequestOutcome) -> None:
+        self._time.heard(outcome.clock_skew)
+        self.page.own.request(outcome)
 
     def _rename(self, change: Callable[[Names], Names]) -> None:
         self._names = change(self._names)
 
     def _publish(self) -> None:
-        now, served_at = self._clock(), self._publication.served_at
+        now, served_at = self._served(), self._publication.served_at
         usage, billed = self._usage.reading(now, served_at), self._billed.reading(now, served_at)
         self._publication.put(Snapshot(usage, billed, self._bill.reading(now) if billed else None, self._names))
 
@@ -190,20 +201,6 @@ def poll_interval(settings: Settings, report: Report) -> float:
         "names": settings.names.poll_interval,
     }
     return intervals[report]
-
-
-def never_backwards(clock: Callable[[], float]) -> Callable[[], float]:
-    """Return ``clock`` without its steps back: a counter must not follow the host's clock into the past."""
-    lock = threading.Lock()
-    latest = 0.0
-
-    def tell() -> float:
-        nonlocal latest
-        with lock:
-            latest = max(latest, clock())
-            return latest
-
-    return tell
 
 
 def _midnight(day: date) -> int:

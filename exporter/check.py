@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 
 from exporter.api.admin import AdminApi
 from exporter.api.client import Listener, Timing, Transport
+from exporter.api.credentials import Credentials
 from exporter.app import new_api, new_credentials
 from exporter.errors import ApiError, AuthError, PermissionDeniedError
 from exporter.model import DAY, HOUR, MINUTE, Window
 from exporter.polling.windows import floor
 from exporter.settings import Settings, reserved_in_use
+from exporter.settings_values import one_line
 
 Say = Callable[[str], None]
 
@@ -22,6 +24,7 @@ def check(
     """Report on the key and on every endpoint; return 0 if all of them answered, else 1."""
     timing = timing or Timing()
     credentials = new_credentials(settings)
+    say = _discreet(say, credentials)
     for name in reserved_in_use(settings):
         say(f"note          {name} has no effect in this version")
     if not credentials.key().startswith("sk-ant-admin"):
@@ -37,6 +40,11 @@ def check(
         else "result        all is well"
     )
     return 1 if failed else 0
+
+
+def _discreet(say: Say, credentials: Credentials) -> Say:
+    """Return ``say`` for words of the API, which could break a line or repeat the key."""
+    return lambda text: say(one_line(text, credentials.current))
 
 
 def _tried(name: str, finding: Callable[[], str], say: Say) -> bool:
@@ -73,7 +81,7 @@ def _workspaces(api: AdminApi) -> str:
 
 
 def _api_keys(api: AdminApi) -> str:
-    found = api.api_keys(None)
+    found = api.api_keys((), None)
     states = Counter(key.status for key in found)
     return f"{len(found)}" + (
         f" ({', '.join(f'{count} {state}' for state, count in sorted(states.items()))})" if found else ""

@@ -41,7 +41,7 @@ def configure(
     quiet = max(logging.WARNING, root.level)
     for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(quiet)
-    logging.getLogger("apscheduler").setLevel(logging.DEBUG if level == "debug" else quiet)
+    logging.getLogger("apscheduler").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
 
 
 class _Redaction(logging.Filter):

@@ -37,13 +37,15 @@ class World:
         self, organization: Organization, now: float, *flags: str, page_buckets: Mapping[int, int] | None = None
     ) -> None:
         self.now = now
+        self.wrong = 0.0
+        """Seconds that the exporter's host is ahead of the API."""
         self.organization = organization
         self.faults = Faults()
         self.api = AdminApi(organization, key=KEY, clock=self.time, page_buckets=page_buckets, faults=self.faults)
         today = datetime.fromtimestamp(now, UTC).date()
         environment = {"ANTHROPIC_ADMIN_API_KEY": KEY}
         settings = load(["--api.base-url", "http://127.0.0.1", *flags], environment, today=today)
-        timing = Timing(clock=self.time, timer=self.time, sleep=self.sleep, spread=lambda: 0.5)
+        timing = Timing(clock=lambda: self.now + self.wrong, timer=self.time, sleep=self.sleep, spread=lambda: 0.5)
         self.meter = Meter(settings, Credentials(KEY, None), timing, httpx.WSGITransport(app=self.api))
         self._due = dict.fromkeys(REPORTS, now)
         self._paces = {name: task.interval for name, task in self.meter.tasks().items()}

@@ -1,6 +1,6 @@
 """The Admin API's reports and lists as the domain's values: all pages of a window, or an error."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -18,6 +18,7 @@ from exporter.api.wire import (
     ListPage,
     OrganizationItem,
     Page,
+    Scope,
     UsageItem,
     WireBucket,
     WorkspaceItem,
@@ -115,18 +116,20 @@ class AdminApi:
         name, real_id = (extra[0].name, extra[0].id) if len(extra) == 1 else (None, None)
         return (Workspace(DEFAULT_WORKSPACE, name or "Default", "active"), *found.values()), real_id
 
-    def api_keys(self, default_id: str | None) -> tuple[ApiKey, ...]:
-        """Return all API keys; ``default_id`` is the real id of the default workspace, if known."""
-        return tuple(
-            ApiKey(
+    def api_keys(self, workspaces: Collection[Workspace], default_id: str | None) -> tuple[ApiKey, ...]:
+        """Return all API keys; ``workspaces`` and ``default_id`` are what the list of workspaces told, if it did."""
+        known = {workspace.id for workspace in workspaces}
+        keys = {
+            item.id: ApiKey(
                 item.id,
                 item.name or item.id,
-                _workspace_of(item, default_id),
+                _workspace_of(item, known, default_id),
                 item.status or "unknown",
                 timestamp(item.expires_at) if item.expires_at else None,
             )
             for item in self._list("api_keys", [], ApiKeyItem)
-        )
+        }
+        return tuple(keys.values())
 
     def _with_default(self) -> list[WorkspaceItem]:
         """Return the list with the default workspace; its parameter is newer than the list itself."""
@@ -206,10 +209,11 @@ def _state(item: WorkspaceItem) -> str:
     return "archived" if item.archived_at else "active"
 
 
-def _workspace_of(item: ApiKeyItem, default_id: str | None) -> str:
-    """Return the key's workspace; null means the default one, except for keys of the whole organisation."""
-    if item.workspace_id and item.workspace_id != default_id:
-        return item.workspace_id
-    if not item.workspace_id and item.scope and item.scope.type == "organization":
+def _workspace_of(item: ApiKeyItem, known: Collection[str], default_id: str | None) -> str:
+    """Return the key's workspace: from the old field, which is null for the default one, or from its scope."""
+    if item.workspace_id:
+        return DEFAULT_WORKSPACE if item.workspace_id == default_id else item.workspace_id
+    scope = item.scope or Scope()
+    if scope.type == "organization":
         return NOT_APPLICABLE
-    return DEFAULT_WORKSPACE
+    return scope.workspace_id if scope.workspace_id in known and scope.workspace_id else DEFAULT_WORKSPACE

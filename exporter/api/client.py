@@ -18,6 +18,7 @@ import msgspec
 
 from exporter import PROJECT_URL, __version__
 from exporter.api.retry import parse_retry_after, pause
+from exporter.api.watchdog import Watchdog
 from exporter.api.wire import UNREADABLE
 from exporter.errors import (
     ApiError,
@@ -96,6 +97,8 @@ class Client:
         self._timeout = timeout
         self._listener = listener
         self._timing = timing
+        self._watchdog = Watchdog()
+        self._extensions = {"trace": self._watchdog.trace, "timeout": httpx.Timeout(timeout).as_dict()}
         self._http = httpx.Client(
             base_url=base_url,
             headers={"user-agent": USER_AGENT, "anthropic-version": API_VERSION, "accept": "application/json"},
@@ -132,10 +135,13 @@ class Client:
         response: httpx.Response | None = None
         key = self._key.key()
         try:
-            request = self._http.build_request("GET", path, params=list(params), headers={"x-api-key": key})
-            response = self._http.send(request, stream=True)
-            body = self._read(response, started + self._timeout)
-        except httpx.TimeoutException as error:
+            request = self._http.build_request(
+                "GET", path, params=list(params), headers={"x-api-key": key}, extensions=self._extensions
+            )
+            with self._watchdog.watch(self._timeout):
+                response = self._http.send(request, stream=True)
+                body = self._read(response, started + self._timeout)
+        except (httpx.TimeoutException, TimeoutError) as error:
             raise NoAnswerError(f"{endpoint}: no complete answer within {self._timeout:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NoConnectionError(f"{endpoint}: {_plain(error)}") from error

@@ -48,7 +48,7 @@ class Ledger(Generic[Number]):
         if mark:
             self._advance(mark.at(now))
         for bucket in buckets:
-            unknown = self._registers.observe(window.width, bucket.start, bucket.counts)
+            unknown = self._registers.observe(window.width, bucket.start, bucket.counts, now - self._settle)
             if unknown and mark and now <= mark.polled + self._grace:
                 self._arrival.add(max(0.0, now - bucket.start - window.width), int(unknown))
         self._registers.confirm(window, now)
@@ -56,9 +56,12 @@ class Ledger(Generic[Number]):
         for series in self._registers.totals.keys() - self._served_since.keys():
             self._served_since[series] = unborn
 
-    def complete(self, polled: float) -> None:
-        """Let the watermark follow a poll that began at ``polled`` and has read everything that was due."""
-        floor = self._watermark.at(polled) if self._watermark else -inf
+    def complete(self, polled: float, now: float) -> None:
+        """Let the watermark follow a poll that began at ``polled`` and has read everything that was due.
+
+        ``now`` is the time that readings are served by, which may be ahead of a clock that was set back.
+        """
+        floor = self._watermark.at(now) if self._watermark else -inf
         self._watermark = Watermark(polled, self._grace, self._settle, floor)
         self._registers.compact(polled, self._revision)
 

@@ -24,7 +24,7 @@ class Publication:
         return self._served_at
 
     def mark_served(self, now: float) -> None:
-        """Note that the current snapshot is served in full at ``now``."""
+        """Note that the current snapshot is served at ``now``."""
         if self._served_at is None:
             self._served_at = now
 

@@ -53,10 +53,11 @@ class Registers(Generic[Number]):
         """How much the totals exceed what the API says now."""
         return sum(self._excess.values(), self._frozen_excess)
 
-    def observe(self, width: int, start: int, counts: Mapping[Series, Counts[Number]]) -> Number:
+    def observe(self, width: int, start: int, counts: Mapping[Series, Counts[Number]], settled: float) -> Number:
         """Take in what the API says of one bucket; return how much of the measured family was unknown so far.
 
-        Buckets that begin before the anchor, or in a frozen day, change nothing.
+        Buckets that begin before the anchor, or in a frozen day, change nothing. What ended by ``settled`` is taken
+        for complete: figures that are lowered from then on are overcounted.
         """
         unknown = self._zero
         if start < self.open_from:
@@ -69,7 +70,8 @@ class Registers(Generic[Number]):
                 growth = self._raise(width, start, series, highest)
                 if series.family == self._measured:
                     unknown += sum(growth)
-        self._judge(width, start, counts)
+        if start + width <= settled and not self._is_judged_coarser(width, start):
+            self._judge(width, start, counts)
         return unknown
 
     def confirm(self, window: Window, now: float) -> None:
@@ -144,10 +146,8 @@ class Registers(Generic[Number]):
         return tuple(map(sub, self._counted(width, start, series), before))
 
     def _judge(self, width: int, start: int, counts: Mapping[Series, Counts[Number]]) -> None:
-        """Compare what a closed bucket counts with what the API says now; the coarsest width that was read decides."""
-        if start + width > self.boundary or self._is_judged_coarser(width, start):
-            return
-        known = self._own[width].get(start, {}).keys() | self._finer[width].get(start, {}).keys()
+        """Compare what a bucket counts with what the API says now; the coarsest width that was read decides."""
+        known = self._own[width].get(start, {}).keys() | self._finer[width].get(start, {}).keys() | counts.keys()
         excess = self._zero
         for series in known:
             if series.family == self._measured:

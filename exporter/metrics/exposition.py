@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
 from math import inf
-from urllib.parse import parse_qs
 
 from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -62,14 +61,14 @@ class SnapshotCollector(Collector):
 def wsgi_app(registry: CollectorRegistry, served: Callable[[], None]) -> Callable[..., Iterable[bytes]]:
     """Return a WSGI application that negotiates format and compression and serves ``registry``.
 
-    ``served`` is called before each whole page is rendered: from then on its new series count as seen.
+    ``served`` is called before each page is rendered: from then on new series count as seen.
     """
     render: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
 
     def app(environ: dict[str, str], start_response: Callable[..., object]) -> Iterable[bytes]:
         if environ["REQUEST_METHOD"] == "HEAD":
             return render(environ | {"REQUEST_METHOD": "GET"}, start_response)
-        if environ["REQUEST_METHOD"] == "GET" and "name[]" not in parse_qs(environ.get("QUERY_STRING", "")):
+        if environ["REQUEST_METHOD"] == "GET":
             served()
         return render(environ, start_response)
 

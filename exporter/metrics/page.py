@@ -12,7 +12,7 @@ from exporter.model import Report, Snapshot
 class Page:
     """The WSGI application ``app`` that serves both, and ``own``, which hears what we do.
 
-    ``served`` is told the Unix time at which a whole page is rendered.
+    ``served`` is told the Unix time at which a page is rendered.
     """
 
     def __init__(

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Protocol
 
-from exporter.errors import ApiError, BadResponseError, TransientError
+from exporter.errors import ApiError, BadResponseError, RateLimitedError, TransientError
 from exporter.model import PollOutcome, Report
 
 logger = logging.getLogger(__name__)
@@ -13,6 +14,18 @@ logger = logging.getLogger(__name__)
 FIRST_RETURN = 2.0
 
 Step = Callable[[], None]
+
+
+class Clocks(Protocol):
+    """Unix time, and a timer that never steps, in seconds."""
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """Return what tells the Unix time."""
+
+    @property
+    def timer(self) -> Callable[[], float]:
+        """Return what measures spans."""
 
 
 def never() -> bool:
@@ -46,50 +59,76 @@ class Poll:
         *,
         publish: Callable[[], None],
         report: Callable[[PollOutcome], None],
-        clock: Callable[[], float],
+        timing: Clocks,
         deadline: float,
     ) -> None:
         self._source = source
         self._publish = publish
         self._report = report
-        self._clock = clock
+        self._timing = timing
         self._deadline = deadline
-        self._begun: float | None = None
-        self._attempts = 0
+        self._begun: _Begun | None = None
 
     def run(self, give_way: Callable[[], bool] = never) -> PollOutcome:
         """Make one attempt; the outcome says when to run again.
 
-        Between two steps ``give_way`` is asked whether something more urgent waits.
+        Between two steps ``give_way`` is asked whether something more urgent waits; what was done stays done.
         """
-        now = self._clock()
-        if self._begun is None:
-            self._begun, self._attempts = now, 0
-        self._attempts += 1
-        outcome = self._attempt(now, self._begun, give_way)
-        if outcome.ended:
-            self._begun = None
+        begun = self._begun or _Begun(self._timing.clock(), self._timing.timer())
+        outcome = self._attempt(begun, give_way)
+        self._begun = None if outcome.ended else begun
         self._publish()
         self._report(outcome)
         return outcome
 
-    def _attempt(self, now: float, begun: float, give_way: Callable[[], bool]) -> PollOutcome:
-        ended = partial(PollOutcome, self._source.report, begun)
-        failure: ApiError | None = None
-        for step in self._source.steps(now):
-            if give_way():
-                return ended(self._clock() - begun, ended=False, retry_in=0.0)
-            failure = _take(step) or failure
-            if failure and not self._source.independent:
-                break
+    def _attempt(self, begun: "_Begun", give_way: Callable[[], bool]) -> PollOutcome:
+        timer = self._timing.timer
+        ended = partial(PollOutcome, self._source.report, begun.at)
+        if not begun.left:
+            begun.attempts += 1
+            begun.planned, begun.failure = self._timing.clock(), None
+            begun.left = list(self._source.steps(begun.planned))
+        if self._works_off(begun, give_way):
+            return ended(timer() - begun.timer, ended=False, retry_in=0.0)
+        failure, begun.left = begun.failure, []
         if failure is None:
-            self._source.complete(now)
-            return ended(self._clock() - begun)
-        outcome = ended(self._clock() - begun, reason=failure.reason, message=str(failure))
+            self._source.complete(begun.planned)
+            return ended(timer() - begun.timer)
+        outcome = ended(timer() - begun.timer, reason=failure.reason, message=str(failure))
         if not isinstance(failure, TransientError):
             return outcome
-        wait = max(failure.retry_after or 0.0, FIRST_RETURN * 2.0 ** (self._attempts - 1))
-        return replace(outcome, retry_in=wait, ended=self._clock() + wait > begun + self._deadline)
+        wait = max(failure.retry_after or 0.0, FIRST_RETURN * 2.0 ** (begun.attempts - 1))
+        return replace(outcome, retry_in=wait, ended=timer() + wait > begun.timer + self._deadline)
+
+    def _works_off(self, begun: "_Begun", give_way: Callable[[], bool]) -> bool:
+        """Take the steps that are left; return whether it has to give way before all are taken."""
+        while begun.left:
+            begun.failure = _graver(begun.failure, _take(begun.left.pop(0)))
+            if isinstance(begun.failure, RateLimitedError) or (begun.failure and not self._source.independent):
+                return False
+            if begun.left and give_way():
+                return True
+        return False
+
+
+@dataclass(slots=True)
+class _Begun:
+    """A poll that is under way: when it began, on both clocks, and how far it has come."""
+
+    at: float
+    timer: float
+    attempts: int = 0
+    planned: float = 0.0
+    left: list[Step] = field(default_factory=list)
+    failure: ApiError | None = None
+
+
+def _graver(known: ApiError | None, new: ApiError | None) -> ApiError | None:
+    """Return the failure that decides when to come back: of two the later one only if it has a longer wish."""
+    if known is None or new is None:
+        return new or known
+    wishes = [failure.retry_after or 0.0 if isinstance(failure, TransientError) else -1.0 for failure in (known, new)]
+    return new if wishes[1] > wishes[0] else known
 
 
 def _take(step: Step) -> ApiError | None:

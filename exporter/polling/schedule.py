@@ -7,6 +7,7 @@ once however many ticks it missed, none is dropped for being late, and the first
 import heapq
 import logging
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -20,6 +21,11 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from exporter.model import PollOutcome
 
 logger = logging.getLogger(__name__)
+
+LIBRARY_LOG = "apscheduler.executors.default"
+
+CLOCK_CHECK = 5.0
+"""Seconds between two looks at the host's clock; also the step back that is taken for one."""
 
 Run = Callable[[Callable[[], bool]], PollOutcome]
 
@@ -72,7 +78,7 @@ class _OneWorker(BaseExecutor):  # type: ignore[misc]
                 while not self._queue:
                     self._waiting.wait()
                 _, _, job, run_times = heapq.heappop(self._queue)
-            events = run_job(job, job._jobstore_alias, run_times, logger.name)  # noqa: SLF001 - as executors do
+            events = run_job(job, job._jobstore_alias, run_times, LIBRARY_LOG)  # noqa: SLF001 - as executors do
             self._run_job_success(job.id, events)
 
 
@@ -81,6 +87,7 @@ class Schedule:
 
     def __init__(self, tasks: Mapping[str, Task]) -> None:
         self._tasks = tasks
+        self._stopped = threading.Event()
         self._worker = _OneWorker({name: task.rank for name, task in tasks.items()})
         self._scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -97,9 +104,11 @@ class Schedule:
                 self._run, "interval", (name,), id=name, seconds=task.interval, next_run_time=now, replace_existing=True
             )
         self._scheduler.start()
+        threading.Thread(target=self._watch_clock, name="clock", daemon=True).start()
 
     def stop(self) -> None:
         """Start no more polls; one that is under way is not waited for."""
+        self._stopped.set()
         self._scheduler.shutdown(wait=False)
 
     def alive(self) -> bool:
@@ -109,6 +118,16 @@ class Schedule:
     def _run(self, name: str) -> PollOutcome:
         task = self._tasks[name]
         return task.run(lambda: self._worker.urgent(task.rank))
+
+    def _watch_clock(self) -> None:
+        """Run what is planned for a time that a clock set back has put far away."""
+        ahead = time.time() - time.monotonic()
+        while not self._stopped.wait(CLOCK_CHECK):
+            before, ahead = ahead, time.time() - time.monotonic()
+            if ahead < before - CLOCK_CHECK:
+                logger.warning("the clock was set back", extra={"fields": {"seconds": round(before - ahead)}})
+                for job in self._scheduler.get_jobs():
+                    job.modify(next_run_time=datetime.now(UTC))
 
     def _return(self, event: JobExecutionEvent) -> None:
         """Let a poll run again when its outcome asks for it; by now its last run no longer counts as under way."""

@@ -4,7 +4,9 @@ Three tiers look at the same usage: minutes at each poll, hours and days now and
 finer tier looks back. After downtime each tier goes back to where it was last read.
 """
 
-from exporter.model import DAY, HOUR, LOOKBACK, MINUTE, Window
+from collections.abc import Iterable
+
+from exporter.model import DAY, HOUR, LOOKBACK, MINUTE, Bucket, Window
 
 MOST_BUCKETS = {MINUTE: 1440, HOUR: 168, DAY: 31}
 """The API's largest ``limit`` by bucket width."""
@@ -35,10 +37,17 @@ def split(width: int, start: int, end: int) -> list[Window]:
     return [Window(width, begin, min(begin + span, end)) for begin in range(start, end, span)]
 
 
+def every(window: Window, buckets: Iterable[Bucket[int]]) -> list[Bucket[int]]:
+    """Return a bucket for every interval of ``window``: one that the API left out had no usage."""
+    found = {bucket.start: bucket for bucket in buckets}
+    return [found.get(start, Bucket(start, {})) for start in range(window.start, window.end, window.width)]
+
+
 class Tiers:
     """What of the usage is to be read next, since ``anchor`` (Unix seconds).
 
-    A window that was read stays read if a later one fails, so that a long cold start makes progress.
+    A window that was read stays read if a later one fails, so that a long cold start makes progress; a round that is
+    not through when the next one is due begins anew, because its ranges end too early by then.
     """
 
     def __init__(self, anchor: int) -> None:
@@ -50,7 +59,8 @@ class Tiers:
     def due(self, now: float) -> list[Window]:
         """Return the windows to read now, the coarsest first: the freshest data comes last."""
         for width in (DAY, HOUR):
-            if not self._left[width] and now - self._read.get(width, -DAY) >= PACE[width]:
+            waited = now - (self._begun if self._left[width] else self._read).get(width, -DAY)
+            if waited >= PACE[width]:
                 self._begun[width] = now
                 self._left[width] = self._coarse(width, now)
                 if not self._left[width]:

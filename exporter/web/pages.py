@@ -66,7 +66,17 @@ def router(routes: Mapping[str, App]) -> App:
         method = environ["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):
             return refused(environ, start_response)
-        body = page(environ, start_response)
-        return [] if method == "HEAD" else body
+        return _head(page, environ, start_response) if method == "HEAD" else page(environ, start_response)
 
     return app
+
+
+def _head(page: App, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+    """Answer with the headers alone, the length of what GET would send among them."""
+    answer: list[tuple[str, list[tuple[str, str]]]] = []
+    size = sum(map(len, page(environ, lambda status, headers: answer.append((status, headers)))))
+    status, headers = answer[0]
+    start_response(
+        status, [*(header for header in headers if header[0] != "Content-Length"), ("Content-Length", str(size))]
+    )
+    return []

@@ -71,7 +71,7 @@ class Run:
             self.ledger.observe(window, view(self.uses, window, self.now - stale), self.now)
             self.tiers.done(window)
         self.tiers.complete(self.now)
-        self.ledger.complete(self.now)
+        self.ledger.complete(self.now, self.now)
         self.reading, self.served_at = self.ledger.reading(self.now, self.served_at), None
 
     def scrape(self) -> dict[Series, int]:

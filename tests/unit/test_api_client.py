@@ -472,6 +472,42 @@ def test_a_body_that_drips_is_given_up_at_the_timeout_of_the_whole_request() -> 
     assert 0.4 < seconds < 1.5
 
 
+@pytest.mark.parametrize("begin", [b"", b"HTTP/1.1 200 OK\r\nx: ", HEAD + b"a\r\n"])
+def test_an_answer_of_which_bytes_drip_in_anywhere_is_given_up_in_time(begin: bytes) -> None:
+    def drip(connection: socket.socket) -> None:
+        connection.sendall(begin)
+        for _ in range(60):
+            connection.sendall(b"H" if not begin else b"y")
+            time.sleep(0.05)
+
+    with server(drip) as url:
+        error, seconds = broken(url, timeout=0.5)
+    assert isinstance(error, NoAnswerError | NoConnectionError)
+    assert seconds < 1.5
+
+
+def test_after_a_dripping_answer_the_next_request_is_answered() -> None:
+    def drip(connection: socket.socket) -> None:
+        for _ in range(60):
+            connection.sendall(b"y")
+            time.sleep(0.05)
+
+    whole = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"
+    served: list[int] = []
+
+    def behave(connection: socket.socket) -> None:
+        served.append(1)
+        if len(served) == 1:
+            drip(connection)
+        else:
+            connection.sendall(whole)
+
+    with server(behave) as url, real_client(url, timeout=0.3) as client:
+        with pytest.raises(NoAnswerError):
+            client.get("usage", ME, retry=False)
+        assert client.get("usage", ME, retry=False) == b"{}"
+
+
 def test_a_broken_body_is_asked_for_again_and_read_whole() -> None:
     whole = b'{"data": [], "has_more": false}'
     head = f"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {len(whole)}\r\n\r\n".encode()

@@ -130,7 +130,7 @@ def test_the_watermark_stands_still_in_an_outage_and_what_was_missed_is_caught_u
 def test_a_clock_that_steps_back_lowers_nothing() -> None:
     world = World(SimulatedOrganization(seed=5, started=int(at("2026-03-01"))), NOW)
     before = world.run(20 * MINUTE)
-    world.now -= HOUR
+    world.wrong = -HOUR
     world.poll("usage")
     after = world.page()
     assert all(after[key] >= sample for key, sample in before.items() if key[0] in (TOKENS, LATE))
@@ -162,3 +162,59 @@ def test_the_arrival_delay_is_weighted_by_tokens_and_skips_the_catch_up() -> Non
     assert value(page, "anthropic_usage_arrival_delay_seconds_count") == 10
     assert value(page, "anthropic_usage_arrival_delay_seconds_bucket", le="120.0") == 10
     assert value(page, "anthropic_usage_arrival_delay_seconds_bucket", le="60.0") == 0
+
+
+def test_after_an_outage_of_days_the_watermark_waits_for_all_that_is_due_and_nothing_is_late() -> None:
+    organization = WrittenOrganization([Use(NOW + n * HOUR, SONNET, Tokens(output=1)) for n in range(64)])
+    world = World(organization, NOW, "--usage.poll-interval", "300")
+    world.run(2 * HOUR, scrape_every=600)
+    world.faults.add(Fault(kind=500, endpoint="usage", until=NOW + 62 * HOUR))
+    page = world.run(62 * HOUR, scrape_every=600)
+    assert watermark(page) > NOW + 61 * HOUR
+    assert total(page, TOKENS) == len([use for use in organization.uses if use.time < watermark(page)])
+    assert value(page, LATE, report="usage") == 0
+    assert total(world.run(2 * HOUR, scrape_every=600), TOKENS) == 64
+
+
+def test_a_bucket_that_the_api_leaves_out_had_no_usage() -> None:
+    organization = WrittenOrganization([Use(NOW, SONNET, Tokens(output=100))])
+    ledger_sees = Use(NOW + 60, OPUS, Tokens(output=1))
+    world = World(organization, NOW)
+    organization.uses.append(ledger_sees)
+    world.run(900)
+    organization.uses[:] = [ledger_sees]
+    assert value(world.run(300), OVERCOUNTED, report="usage") == 100
+
+
+def test_a_filtered_scrape_lets_new_series_grow_too() -> None:
+    world = World(WrittenOrganization([Use(NOW, SONNET, Tokens(output=100))]), NOW)
+    for _ in range(12):
+        world.poll("usage")
+        page = world.scrape(f"/metrics?name[]={TOKENS}")
+        world.now += 60
+    assert 'token_type="output"' in page
+    assert "} 100.0" in page
+
+
+def test_a_glitch_of_the_hosts_clock_stops_no_counter() -> None:
+    organization = WrittenOrganization([Use(NOW + 600 + 60 * n, SONNET, Tokens(output=1)) for n in range(40)])
+    world = World(organization, NOW)
+    world.run(300)
+    for wrong in (365 * DAY, 0, -365 * DAY, 0):
+        world.wrong = wrong
+        world.run(120)
+    page = world.run(2 * HOUR, scrape_every=60)
+    assert total(page, TOKENS) == 40
+    assert value(page, LATE, report="usage") == 0
+
+
+@pytest.mark.parametrize("wrong", [3600, -3600])
+def test_a_host_that_is_an_hour_wrong_counts_by_the_apis_time(wrong: float) -> None:
+    organization = WrittenOrganization([Use(NOW + 60 * n, SONNET, Tokens(output=1)) for n in range(60)])
+    world = World(organization, NOW, "--usage.anchor", "2026-03-09")
+    world.wrong = wrong
+    page = world.run(2 * HOUR, scrape_every=60)
+    assert total(page, TOKENS) == 60
+    assert world.now - 400 < watermark(page) <= world.now - 300
+    assert value(page, LATE, report="usage") == 0
+    assert value(page, "anthropic_exporter_clock_skew_seconds") == pytest.approx(wrong, abs=1)

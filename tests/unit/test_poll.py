@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
+from exporter.api.client import Timing
 from exporter.errors import ApiError, AuthError, BadResponseError, RateLimitedError, ServerError
 from exporter.model import PollOutcome
 from exporter.polling.poll import Poll, Source, Step
@@ -22,7 +23,7 @@ class Bench:
             source,
             publish=lambda: self.done.append("publish"),
             report=self.reported.append,
-            clock=lambda: self.now,
+            timing=Timing(clock=lambda: self.now + 1e9, timer=lambda: self.now),
             deadline=60,
         )
 
@@ -41,7 +42,7 @@ class Bench:
 def test_all_steps_then_complete_then_publish() -> None:
     bench = Bench([None, None])
     outcome = bench.poll.run()
-    assert bench.done == [0, 1, ("complete", 1000.0), "publish"]
+    assert bench.done == [0, 1, ("complete", 1000.0 + 1e9), "publish"]
     assert (outcome.ended, outcome.reason) == (True, None)
     assert bench.reported == [outcome]
 
@@ -71,7 +72,7 @@ def test_a_passing_failure_is_taken_up_again_within_the_deadline() -> None:
         bench.now += outcome.retry_in
     assert waits == [2, 4]
     outcome = bench.poll.run()
-    assert (outcome.ended, outcome.reason, outcome.started, outcome.seconds) == (True, None, 1000.0, 6.0)
+    assert (outcome.ended, outcome.reason, outcome.started, outcome.seconds) == (True, None, 1e9 + 1000.0, 6.0)
 
 
 def test_beyond_the_deadline_the_poll_has_failed_and_the_wish_of_the_server_stands() -> None:
@@ -84,15 +85,24 @@ def test_the_next_poll_begins_anew() -> None:
     bench = Bench([ServerError("down", retry_after=100)], [ServerError("down")])
     bench.poll.run()
     bench.now += 3600
-    assert bench.poll.run().started == 4600.0
+    assert bench.poll.run().started == 1e9 + 4600.0
 
 
 def test_something_urgent_goes_first() -> None:
-    bench = Bench([None, None])
-    urgent = iter([False, True])
-    outcome = bench.poll.run(lambda: next(urgent))
+    bench = Bench([None, None, None])
+    outcome = bench.poll.run(lambda: True)
     assert bench.done == [0, "publish"]
     assert (outcome.ended, outcome.reason, outcome.retry_in) == (False, None, 0.0)
+    assert not bench.poll.run(lambda: True).ended
+    assert bench.poll.run(lambda: True).ended
+    assert bench.done == [0, "publish", 1, "publish", 2, ("complete", 1e9 + 1000.0), "publish"]
+
+
+def test_the_longest_wish_of_the_server_is_heard_and_a_rate_limit_ends_the_attempt() -> None:
+    bench = Bench([ServerError("down"), RateLimitedError("slow down", retry_after=50), None], independent=True)
+    outcome = bench.poll.run()
+    assert (outcome.reason, outcome.retry_in) == ("rate_limited", 50)
+    assert bench.done == ["publish"]
 
 
 def test_our_own_mistake_is_a_failed_poll_not_a_dead_meter(caplog: pytest.LogCaptureFixture) -> None:
