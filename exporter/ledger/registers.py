@@ -64,8 +64,12 @@ class Registers(Generic[Number]):
             return unknown
         own = self._own[width].get(start, {})
         for series, reported in counts.items():
-            nothing = zeros(self.totals.setdefault(series, zeros(reported)))
-            known = own.get(series, nothing)
+            known = own.get(series)
+            if known == reported:
+                continue
+            if known is None:
+                known = zeros(reported)
+                self.totals.setdefault(series, known)
             if (highest := tuple(map(max, known, reported))) != known:
                 growth = self._raise(width, start, series, highest)
                 if series.family == self._measured:

@@ -49,12 +49,11 @@ def start(*flags: str) -> None:
             used = cpu(process.pid)
             time.sleep(IDLE)
             samples = len([line for line in httpx.get(url, trust_env=False).text.splitlines() if line[0] != "#"])
-            idle = (cpu(process.pid) - used) / IDLE
-            print(f"{' '.join(flags) or 'default anchor':<32} listening {listening:5.2f} s   ", end="")
-            print(
-                f"all reports {complete:5.2f} s   requests {asked:3d}   samples {samples:5d}   RSS {memory(process.pid, 'VmRSS'):5.1f} MiB "
-                f"(peak {memory(process.pid, 'VmHWM'):5.1f})   idle CPU {idle * 100:4.2f} %"
-            )
+            idle = (cpu(process.pid) - used) / IDLE * 100
+            memories = [memory(process.pid, field) for field in ("VmRSS", "VmHWM")]
+            print(f"{' '.join(flags) or 'default anchor'}: listening {listening:.2f} s, all reports {complete:.2f} s,")
+            print(f"  requests {asked}, samples {samples}, ", end="")
+            print("RSS {:.1f} MiB (peak {:.1f}), ".format(*memories) + f"idle CPU {idle:.2f} %")
         finally:
             process.terminate()
             process.wait(10)
