@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 from exporter.api.admin import AdminApi
 from exporter.api.client import Listener, Timing, Transport
-from exporter.api.credentials import Credentials
 from exporter.app import new_api, new_credentials
 from exporter.errors import ApiError, AuthError, PermissionDeniedError
 from exporter.model import DAY, HOUR, MINUTE, Window
@@ -24,7 +23,6 @@ def check(
     """Report on the key and on every endpoint; return 0 if all of them answered, else 1."""
     timing = timing or Timing()
     credentials = new_credentials(settings)
-    say = _discreet(say, credentials)
     for name in reserved_in_use(settings):
         say(f"note          {name} has no effect in this version")
     if not credentials.key().startswith("sk-ant-admin"):
@@ -33,7 +31,13 @@ def check(
         new_api(settings, credentials, timing, Listener(), lambda _field, _rows: None, transport), retry=False
     )
     say(f"API           {settings.api.base_url}")
-    failed = [name for name, finding in _findings(api, timing.clock()) if not _tried(name, finding, say)]
+    failed = []
+    for name, finding in _findings(api, timing.clock()):
+        well, text = _tried(name, finding)
+        # The API's words could break the line, or repeat the key.
+        say(f"{name:<14}{one_line(text, credentials.current)}")
+        if not well:
+            failed.append(name)
     say(
         f"result        {len(failed)} of 5 endpoints failed: {', '.join(failed)}"
         if failed
@@ -42,23 +46,16 @@ def check(
     return 1 if failed else 0
 
 
-def _discreet(say: Say, credentials: Credentials) -> Say:
-    """Return ``say`` for words of the API, which could break a line or repeat the key."""
-    return lambda text: say(one_line(text, credentials.current))
-
-
-def _tried(name: str, finding: Callable[[], str], say: Say) -> bool:
+def _tried(name: str, finding: Callable[[], str]) -> tuple[bool, str]:
+    """Return whether an endpoint answered, and what there is to say about it."""
     try:
-        say(f"{name:<14}{finding()}")
+        return True, finding()
     except AuthError as error:
-        say(f"{name:<14}FAILED: {error}; is this an Admin API key, and has it not expired?")
+        return False, f"FAILED: {error}; is this an Admin API key, and has it not expired?"
     except PermissionDeniedError as error:
-        say(f"{name:<14}MISSING PERMISSION: {error}; give the key the right to read {name}")
+        return False, f"MISSING PERMISSION: {error}; give the key the right to read {name}"
     except ApiError as error:
-        say(f"{name:<14}FAILED ({error.reason}): {error}")
-    else:
-        return True
-    return False
+        return False, f"FAILED ({error.reason}): {error}"
 
 
 def _findings(api: AdminApi, now: float) -> Iterator[tuple[str, Callable[[], str]]]:
