@@ -24,6 +24,7 @@ REASONS = (
     "permission",
     "rate_limited",
     "server",
+    "state",
     "timeout",
 )
 RETRIED = ("connection", "rate_limited", "server", "timeout")
