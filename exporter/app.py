@@ -51,6 +51,13 @@ DEMO_DEFAULTS: Mapping[str, Any] = {
 DEMO_KEY = "sk-ant-admin01-simulated"
 DEMO_HISTORY = 366 * DAY
 DEMO_SEED = 1
+INVITATION = """
+This is a simulated organisation, and the exporter reading it: no figure is real, and no key is needed.
+
+    curl -s {url} | grep ^anthropic_usage_tokens_total
+
+The counters begin at 0 and move after ten seconds. Ctrl-C ends it.
+"""
 
 
 class Meter:
@@ -153,8 +160,11 @@ def serve(settings: Settings) -> int:
     return _run(settings, Meter(settings, credentials, Timing()))
 
 
-def demo(settings: Settings) -> int:
-    """Serve a simulated organisation with a year of history, until SIGTERM or SIGINT; return the exit status."""
+def demo(settings: Settings, say: Callable[[str], None]) -> int:
+    """Serve a simulated organisation with a year of history, until SIGTERM or SIGINT; return the exit status.
+
+    ``say`` is told where to look.
+    """
     log.configure(settings.log.level, settings.log.format)
     started = int(time.time()) - DEMO_HISTORY
     simulation = SimulatedApi(SimulatedOrganization(seed=DEMO_SEED, started=started), key=DEMO_KEY, clock=time.time)
@@ -162,7 +172,11 @@ def demo(settings: Settings) -> int:
         api = settings.api.model_copy(update={"base_url": server.url})
         settings = settings.model_copy(update={"api": api})
         logger.info("SIMULATED DATA: no real organisation is read", extra={"fields": {"api": server.url}})
-        return _run(settings, Meter(settings, Credentials(DEMO_KEY, None), Timing()), _invite)
+        return _run(
+            settings,
+            Meter(settings, Credentials(DEMO_KEY, None), Timing()),
+            lambda url: say(INVITATION.format(url=url)),
+        )
 
 
 def new_api(
@@ -236,9 +250,3 @@ def _run(settings: Settings, meter: Meter, greet: Callable[[str], None] = lambda
     schedule.stop()
     server.stop()
     return 0
-
-
-def _invite(url: str) -> None:
-    logger.info(
-        "counters begin at 0 and move after ten seconds; look with", extra={"fields": {"command": f"curl {url}"}}
-    )

@@ -88,7 +88,8 @@ def _check(flags: Sequence[str]) -> int:
 def _demo(flags: Sequence[str]) -> int:
     from exporter import app
 
-    return app.demo(_load(flags, defaults=app.DEMO_DEFAULTS, needs_key=False))
+    settings = _load(flags, defaults=app.DEMO_DEFAULTS, needs_key=False)
+    return app.demo(settings, lambda text: print(text, flush=True))
 
 
 def _load(flags: Sequence[str], *, defaults: Mapping[str, Any] | None = None, needs_key: bool = True) -> "Settings":
