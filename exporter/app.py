@@ -30,7 +30,7 @@ from exporter.polling.schedule import Schedule, Task
 from exporter.polling.sources import COST_REVISION, USAGE_REVISION, cost_source, names_source, usage_source
 from exporter.polling.windows import Tiers, floor
 from exporter.settings import Settings, reserved_in_use
-from exporter.settings_values import is_loopback, parse_listen_address
+from exporter.settings.values import is_loopback, parse_listen_address
 from exporter.web.pages import health, landing, ready, router
 from exporter.web.server import Server
 

@@ -12,7 +12,7 @@ from exporter.errors import ApiError, AuthError, PermissionDeniedError
 from exporter.model import DAY, HOUR, MINUTE, Window
 from exporter.polling.windows import floor
 from exporter.settings import Settings, reserved_in_use
-from exporter.settings_values import one_line
+from exporter.settings.values import one_line
 
 Say = Callable[[str], None]
 

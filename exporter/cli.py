@@ -13,7 +13,7 @@ from exporter.errors import ExporterError, SettingsError
 
 if TYPE_CHECKING:
     from exporter.settings import Settings
-    from exporter.settings_sources import Row
+    from exporter.settings.sources import Row
 
 PROGRAM = "anthropic-exporter"
 
@@ -65,7 +65,7 @@ def _run(argv: Sequence[str]) -> int:
 def _command(name: str) -> Callable[[Sequence[str]], int]:
     commands = {"serve": _serve, "check": _check, "demo": _demo}
     if name not in commands:
-        from exporter.settings_sources import nearest
+        from exporter.settings.sources import nearest
 
         raise SettingsError(f"unknown command {name!r}; did you mean {nearest(name, commands)}?")
     return commands[name]
@@ -99,7 +99,7 @@ def _load(flags: Sequence[str], *, defaults: Mapping[str, Any] | None = None, ne
 
 
 def _failed(error: ExporterError) -> None:
-    from exporter.settings_values import one_line
+    from exporter.settings.values import one_line
 
     line = one_line(str(error), os.environ.get("ANTHROPIC_ADMIN_API_KEY", ""))
     print(f"{PROGRAM}: error: {line}", file=sys.stderr)

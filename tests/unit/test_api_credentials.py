@@ -7,7 +7,7 @@ import pytest
 from exporter.api.client import Client, Listener, Timing
 from exporter.api.credentials import Credentials
 from exporter.errors import AuthError
-from exporter.settings_values import key_file_problem
+from exporter.settings.values import key_file_problem
 
 KEY = "sk-ant-admin01-first"
 OTHER = "sk-ant-admin01-other"

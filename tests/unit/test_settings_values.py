@@ -1,6 +1,6 @@
 import pytest
 
-from exporter.settings_values import base_url, is_loopback, one_line, parse_listen_address, shown, telemetry_path
+from exporter.settings.values import base_url, is_loopback, one_line, parse_listen_address, shown, telemetry_path
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from exporter import settings_values as values
 from exporter.errors import SettingsError
-from exporter.settings_sources import KEY_FILE_VARIABLE, KEY_VARIABLE, PREFIX, Row, Sources, read, split_command, table
+from exporter.settings import values
+from exporter.settings.sources import KEY_FILE_VARIABLE, KEY_VARIABLE, PREFIX, Row, Sources, read, split_command, table
 
 FOREIGN_POLL_INTERVAL = 60
 """The Admin API asks for one request a minute; only a loopback API is polled more often."""
