@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -18,13 +17,14 @@ from exporter.api.credentials import Credentials
 from exporter.demo.api import AdminApi as SimulatedApi
 from exporter.demo.server import serve as serve_simulation
 from exporter.demo.simulation import SimulatedOrganization
+from exporter.errors import ApiError, NoAnswerError, NoConnectionError
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.publication import Publication
 from exporter.ledger.registers import Registers
 from exporter.metrics.page import Page
 from exporter.model import BILLED, DAY, MINUTE, REPORTS, TOKENS, Names, PollOutcome, Report, RequestOutcome, Snapshot
 from exporter.money.bill import Bill
-from exporter.polling.clock import ApiClock, never_backwards
+from exporter.polling.clock import ApiClock
 from exporter.polling.poll import Poll, Source
 from exporter.polling.schedule import Schedule, Task
 from exporter.polling.sources import COST_REVISION, USAGE_REVISION, cost_source, names_source, usage_source
@@ -42,12 +42,17 @@ MISSED_POLLS = 1.5
 RANKS: Mapping[Report, int] = {"usage": 0, "cost": 1, "names": 1}
 """Usage is what wakes people: when it is due it goes first."""
 
+STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
+
 DEMO_DEFAULTS: Mapping[str, Any] = {
     "api": {"base_url": "http://127.0.0.1"},
     "usage": {"poll_interval": 5, "hold": 10},
     "cost": {"poll_interval": 60},
     "names": {"poll_interval": 60},
 }
+MOST_GREETINGS = 3
+"""Requests that may be made only to learn the time: it takes two if the host's clock is wrong."""
+
 DEMO_KEY = "sk-ant-admin01-simulated"
 DEMO_HISTORY = 366 * DAY
 DEMO_SEED = 1
@@ -56,7 +61,7 @@ This is a simulated organisation, and the exporter reading it: no figure is real
 
     curl -s {url} | grep ^anthropic_usage_tokens_total
 
-The counters begin at 0 and move after ten seconds. Ctrl-C ends it.
+Look twice: the first look shows every counter at 0, and within half a minute they move. Ctrl-C ends it.
 """
 
 
@@ -70,30 +75,33 @@ class Meter:
         self, settings: Settings, credentials: Credentials, timing: Timing, transport: Transport | None = None
     ) -> None:
         self._time = ApiClock(timing.clock, timing.timer)
-        self._served = never_backwards(self._time.now)
-        self._timing = timing
+        self._timer = timing.timer
         self._settings = settings
         self._publication = Publication()
         self._names = Names()
+        self._failing: set[Report] = set()
         self.page = Page(
             current=lambda: self._publication.current,
             served=self._publication.mark_served,
-            clock=self._served,
+            clock=self._time.served,
             version=__version__,
             reports=REPORTS,
         )
         own = self.page.own
         api = new_api(settings, credentials, timing, Listener(self._heard, own.retry), own.drift, transport)
-        configured = _midnight(settings.usage.anchor) if settings.usage.anchor else None
+        self._greet = replace(api, retry=False).organization
         grace = MISSED_POLLS * settings.usage.poll_interval
-        settle = max(settings.usage.settle, grace)
-        anchor = floor(self._time.now() - settle, MINUTE) if configured is None else configured
+        self._settle = max(settings.usage.settle, grace)
+        self._configured = _midnight(settings.usage.anchor) if settings.usage.anchor else None
+        self._met = False
+        anchor = self._anchor()
+        hold, reaches_back = settings.usage.hold, self._configured is not None
         self._usage: Ledger[int] = Ledger(
             Registers(anchor, TOKENS, 0),
-            settle=settle,
+            settle=self._settle,
             grace=grace,
-            hold=settings.usage.hold,
-            reaches_back=configured is not None,
+            hold=hold,
+            reaches_back=reaches_back,
             revision=USAGE_REVISION,
         )
         # A finished day's bill counts as soon as it is seen: no settle, and nothing to interpolate.
@@ -101,16 +109,16 @@ class Meter:
             Registers(floor(anchor, DAY), BILLED, Decimal(0)),
             settle=0,
             grace=0,
-            hold=settings.usage.hold,
-            reaches_back=configured is not None,
+            hold=hold,
+            reaches_back=reaches_back,
             revision=COST_REVISION,
         )
+        self._tiers = Tiers(anchor)
         self._bill = Bill()
+        clocks = {"clock": self._time.now, "served": self._time.served}
         self.polls: dict[Report, Poll] = {
-            "usage": self._poll(
-                usage_source(api.usage, self._usage, Tiers(anchor), clock=self._time.now, served=self._served)
-            ),
-            "cost": self._poll(cost_source(api.cost, self._billed, self._bill, configured, served=self._served)),
+            "usage": self._poll(usage_source(api.usage, self._usage, self._tiers, begin=self._begin, **clocks)),
+            "cost": self._poll(cost_source(api.cost, self._billed, self._bill, anchor, **clocks)),
             "names": self._poll(names_source(api.organization, api.workspaces, api.api_keys, self._rename)),
         }
 
@@ -124,8 +132,44 @@ class Meter:
     def _poll(self, source: Source) -> Poll:
         # A poll that outlives its interval would only delay the fresher one that follows it.
         deadline = min(self._settings.api.poll_deadline, poll_interval(self._settings, source.report))
-        clocks = replace(self._timing, clock=self._time.now)
-        return Poll(source, publish=self._publish, report=self._ended, timing=clocks, deadline=deadline)
+        return Poll(
+            source,
+            publish=self._publish,
+            report=self._ended,
+            clock=self._time.now,
+            timer=self._timer,
+            deadline=deadline,
+        )
+
+    def _anchor(self) -> int:
+        if self._configured is not None:
+            return self._configured
+        return floor(self._time.made() - self._settle, MINUTE)
+
+    def _begin(self) -> None:
+        """Before the first read, learn the time from the API, and count from the start of the program by that time.
+
+        If nobody answers, the host's clock has to do.
+        """
+        if self._met:
+            return
+        for _ in range(MOST_GREETINGS):
+            if self._time.known or not self._answers():
+                break
+        self._met = self._time.known
+        anchor = self._anchor()
+        if self._usage.begin(anchor):
+            self._tiers.anchor = anchor
+        else:
+            self._met = True
+        self._billed.begin(floor(anchor, DAY))
+
+    def _answers(self) -> bool:
+        try:
+            self._greet()
+        except ApiError as error:
+            return not isinstance(error, NoAnswerError | NoConnectionError)
+        return True
 
     def _heard(self, outcome: RequestOutcome) -> None:
         self._time.heard(outcome.clock_skew)
@@ -135,7 +179,7 @@ class Meter:
         self._names = change(self._names)
 
     def _publish(self) -> None:
-        now, served_at = self._served(), self._publication.served_at
+        now, served_at = self._time.served(), self._publication.served_at
         usage, billed = self._usage.reading(now, served_at), self._billed.reading(now, served_at)
         self._publication.put(Snapshot(usage, billed, self._bill.reading(now) if billed else None, self._names))
 
@@ -143,17 +187,23 @@ class Meter:
         self.page.own.poll(outcome)
         fields: dict[str, object] = {"report": outcome.report, "seconds": round(outcome.seconds, 3)}
         if outcome.reason is None:
-            logger.debug("poll succeeded" if outcome.ended else "poll gives way", extra={"fields": fields})
+            again = outcome.ended and outcome.report in self._failing
+            self._failing -= {outcome.report} if outcome.ended else set()
+            text = "poll succeeds again" if again else "poll succeeded" if outcome.ended else "poll gives way"
+            logger.log(logging.INFO if again else logging.DEBUG, text, extra={"fields": fields})
             return
+        first = outcome.report not in self._failing
+        self._failing |= {outcome.report}
         fields |= {"reason": outcome.reason, "error": outcome.message}
-        if outcome.retry_in is not None:
+        if not outcome.ended and outcome.retry_in is not None:
             fields["retry_in"] = round(outcome.retry_in, 1)
         text = "poll failed" if outcome.ended else "poll goes on later"
-        logger.log(logging.WARNING if outcome.ended else logging.INFO, text, extra={"fields": fields})
+        logger.log(logging.WARNING if outcome.ended or first else logging.INFO, text, extra={"fields": fields})
 
 
 def serve(settings: Settings) -> int:
     """Poll and serve until SIGTERM or SIGINT; return the exit status."""
+    _hold_signals()
     credentials = new_credentials(settings)
     log.configure(settings.log.level, settings.log.format, secrets=lambda: (credentials.current,))
     _warn(settings, credentials)
@@ -165,6 +215,7 @@ def demo(settings: Settings, say: Callable[[str], None]) -> int:
 
     ``say`` is told where to look.
     """
+    _hold_signals()
     log.configure(settings.log.level, settings.log.format)
     started = int(time.time()) - DEMO_HISTORY
     simulation = SimulatedApi(SimulatedOrganization(seed=DEMO_SEED, started=started), key=DEMO_KEY, clock=time.time)
@@ -228,10 +279,15 @@ def _warn(settings: Settings, credentials: Credentials) -> None:
         logger.warning("the key does not begin with sk-ant-admin; the Admin API may refuse it")
 
 
+def _hold_signals() -> None:
+    """Keep the signals that end the program for ``sigwait``: a handler could run, or wait, at any unlucky moment.
+
+    Threads inherit this, so it comes before the first of them.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+
+
 def _run(settings: Settings, meter: Meter, greet: Callable[[str], None] = lambda _url: None) -> int:
-    stopped = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stopped.set())
     schedule = Schedule(meter.tasks())
     pages = {
         "/": landing(__version__, settings.web.telemetry_path),
@@ -245,7 +301,7 @@ def _run(settings: Settings, meter: Meter, greet: Callable[[str], None] = lambda
     url = f"{server.url}{settings.web.telemetry_path}"
     logger.info("listening", extra={"fields": {"url": url, "version": __version__}})
     greet(url)
-    stopped.wait()
+    signal.sigwait(STOP_SIGNALS)
     logger.info("stopping")
     schedule.stop()
     server.stop()

@@ -28,6 +28,9 @@ REPORTS: tuple[Report, ...] = ("usage", "cost", "names")
 LOOKBACK = {MINUTE: 30 * MINUTE, HOUR: 48 * HOUR, DAY: 7 * DAY}
 """Seconds of finished time that each bucket width is regularly read again for (late data)."""
 
+MOST_BUCKETS = {MINUTE: 1440, HOUR: 168, DAY: 31}
+"""The API's largest ``limit`` by bucket width."""
+
 USAGE_DIMENSIONS = ("model", "workspace_id", "service_tier", "context_window", "inference_geo")
 TOKEN_TYPES = ("uncached_input", "cache_read", "cache_creation_5m", "cache_creation_1h", "output")
 SERVER_TOOLS = ("web_search",)
@@ -160,7 +163,8 @@ class Reading(Generic[Number]):
 
 
 def _between(before: Number, after: Number, part: int, whole: int) -> Number:
-    return before if before == after else before + (after - before) * part // whole
+    grown = (after - before) * part
+    return before + (grown // whole if isinstance(grown, int) else grown / whole)  # type: ignore[redundant-expr]
 
 
 Amounts = Mapping[Labels, Decimal]

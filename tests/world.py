@@ -14,6 +14,7 @@ from exporter.demo.api import AdminApi
 from exporter.demo.faults import Faults
 from exporter.demo.organization import MINUTE, Organization
 from exporter.model import PollOutcome, Report
+from exporter.polling.schedule import AFTER_FAILURE
 from exporter.settings import load
 
 KEY = "sk-ant-admin01-canary"
@@ -34,10 +35,15 @@ class World:
     """Runs the meter's polls by hand, as the schedule would, from ``now`` on."""
 
     def __init__(
-        self, organization: Organization, now: float, *flags: str, page_buckets: Mapping[int, int] | None = None
+        self,
+        organization: Organization,
+        now: float,
+        *flags: str,
+        page_buckets: Mapping[int, int] | None = None,
+        wrong: float = 0.0,
     ) -> None:
         self.now = now
-        self.wrong = 0.0
+        self.wrong = wrong
         """Seconds that the exporter's host is ahead of the API."""
         self.organization = organization
         self.faults = Faults()
@@ -81,7 +87,8 @@ class World:
         outcome = self.meter.polls[report].run()
         self.outcomes.append(outcome)
         wait = outcome.retry_in or 0.0
-        pace = max(wait, self._paces[report]) if outcome.ended else wait
+        rest = self._paces[report] if outcome.retry_in is None else min(self._paces[report], AFTER_FAILURE)
+        pace = max(wait, rest) if outcome.ended else wait
         self._due[report] = max(self.now, self._due[report]) + pace
 
     def scrape(self, path: str = "/metrics") -> str:

@@ -30,6 +30,7 @@ from exporter.model import (
     DEFAULT_WORKSPACE,
     HOUR,
     MINUTE,
+    MOST_BUCKETS,
     NOT_APPLICABLE,
     USAGE_DIMENSIONS,
     ApiKey,
@@ -41,7 +42,6 @@ from exporter.model import (
 
 ROOT = "/v1/organizations"
 WIDTHS = {MINUTE: "1m", HOUR: "1h", DAY: "1d"}
-MOST_BUCKETS = {MINUTE: 1440, HOUR: 168, DAY: 31}
 LIST_LIMIT = 1000
 MOST_LIST_PAGES = 1000
 
@@ -75,8 +75,7 @@ class AdminApi:
         ]
         path = f"{ROOT}/usage_report/messages"
         buckets = []
-        for body in self._pages("usage", path, params, window.buckets + 1):
-            page = self._usage_page(body)
+        for page in self._pages("usage", path, params, window, self._usage_page):
             buckets += [usage_bucket(wire, self._missing) for wire in page.data]
         return merged(window, buckets)
 
@@ -92,8 +91,7 @@ class AdminApi:
             ("group_by[]", "description"),
         ]
         buckets = []
-        for body in self._pages("cost", f"{ROOT}/cost_report", params, window.buckets + 1):
-            page = _decode("cost", body, Page[WireBucket[CostItem]])
+        for page in self._pages("cost", f"{ROOT}/cost_report", params, window, _cost_page):
             buckets += [cost_bucket(wire) for wire in page.data if wire.results]
         return merged(window, buckets)
 
@@ -152,21 +150,22 @@ class AdminApi:
     def _missing(self, name: str) -> None:
         self.drift(name, 1)
 
-    def _pages(self, endpoint: str, path: str, params: Params, most: int) -> Iterator[bytes]:
-        """Yield the bodies of all pages; cursors belong to their query, so the parameters stay as they are."""
+    def _pages(
+        self, endpoint: str, path: str, params: Params, window: Window, decode: Callable[[bytes], Page[T]]
+    ) -> Iterator[Page[T]]:
+        """Yield all pages; cursors belong to their query, so the parameters stay as they are."""
         cursor: tuple[tuple[str, str], ...] = ()
         seen = set()
-        for _ in range(most):
-            body = self.client.get(endpoint, path, [*params, *cursor], retry=self.retry)
-            yield body
-            page = _decode(endpoint, body, Page[msgspec.Raw])
+        for _ in range(window.buckets + 1):
+            page = decode(self.client.get(endpoint, path, [*params, *cursor], retry=self.retry))
+            yield page
             if not page.has_more:
                 return
             if not page.next_page or page.next_page in seen:
                 raise BadResponseError(f"{endpoint}: more pages are promised, but the cursor is missing or repeated")
             seen.add(page.next_page)
             cursor = (("page", page.next_page),)
-        raise BadResponseError(f"{endpoint}: more than {most} pages, which is more than there are buckets")
+        raise BadResponseError(f"{endpoint}: more pages than there are buckets")
 
     def _list(self, endpoint: str, params: Params, item: type[T]) -> list[T]:
         items: list[T] = []
@@ -184,6 +183,10 @@ class AdminApi:
             seen.add(page.last_id)
             cursor = (("after_id", page.last_id),)
         raise BadResponseError(f"{endpoint}: more than {MOST_LIST_PAGES} pages")
+
+
+def _cost_page(body: bytes) -> Page[WireBucket[CostItem]]:
+    return _decode("cost", body, Page[WireBucket[CostItem]])
 
 
 def _range(window: Window) -> list[tuple[str, str]]:

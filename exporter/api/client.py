@@ -30,6 +30,7 @@ from exporter.errors import (
     PermissionDeniedError,
     RateLimitedError,
     ServerError,
+    StartError,
     TransientError,
 )
 from exporter.model import RequestOutcome
@@ -99,14 +100,17 @@ class Client:
         self._timing = timing
         self._watchdog = Watchdog()
         self._extensions = {"trace": self._watchdog.trace, "timeout": httpx.Timeout(timeout).as_dict()}
-        self._http = httpx.Client(
-            base_url=base_url,
-            headers={"user-agent": USER_AGENT, "anthropic-version": API_VERSION, "accept": "application/json"},
-            timeout=timeout,
-            transport=transport,
-            follow_redirects=False,
-            trust_env=not direct,
-        )
+        try:
+            self._http = httpx.Client(
+                base_url=base_url,
+                headers={"user-agent": USER_AGENT, "anthropic-version": API_VERSION, "accept": "application/json"},
+                timeout=timeout,
+                transport=transport,
+                follow_redirects=False,
+                trust_env=not direct,
+            )
+        except (ValueError, ImportError, OSError, httpx.InvalidURL) as error:
+            raise StartError(f"a proxy or certificate variable cannot be used: {_plain(error)}") from None
 
     def close(self) -> None:
         """Close the connections."""
@@ -133,6 +137,7 @@ class Client:
     def _once(self, endpoint: str, path: str, params: Params) -> bytes:
         started = self._timing.timer()
         response: httpx.Response | None = None
+        skew: float | None = None
         key = self._key.key()
         try:
             request = self._http.build_request(
@@ -140,15 +145,17 @@ class Client:
             )
             with self._watchdog.watch(self._timeout):
                 response = self._http.send(request, stream=True)
+                skew = _skew(response.headers.get("date"), self._timing.clock())
                 body = self._read(response, started + self._timeout)
         except (httpx.TimeoutException, TimeoutError) as error:
             raise NoAnswerError(f"{endpoint}: no complete answer within {self._timeout:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise NoConnectionError(f"{endpoint}: {_plain(error)}") from error
         finally:
-            self._report(endpoint, response, self._timing.timer() - started)
             if response is not None:
                 response.close()
+            code = "none" if response is None else str(response.status_code)
+            self._listener.request(RequestOutcome(endpoint, code, self._timing.timer() - started, skew))
         if response.status_code != 200:
             raise self._refusal(endpoint, response, _explanation(body, key))
         return body
@@ -160,11 +167,6 @@ class Client:
             if self._timing.timer() > deadline:
                 raise httpx.ReadTimeout("the body came too slowly")
         return bytes(body)
-
-    def _report(self, endpoint: str, response: httpx.Response | None, seconds: float) -> None:
-        code = "none" if response is None else str(response.status_code)
-        skew = None if response is None else _skew(response.headers.get("date"), self._timing.clock())
-        self._listener.request(RequestOutcome(endpoint, code, seconds, skew))
 
     def _refusal(self, endpoint: str, response: httpx.Response, explanation: str) -> ApiError:
         status = response.status_code
@@ -201,5 +203,5 @@ def _plain(error: Exception) -> str:
 def _skew(date: str | None, now: float) -> float | None:
     try:
         return now - parsedate_to_datetime(date).replace(tzinfo=UTC).timestamp() if date else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None

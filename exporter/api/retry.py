@@ -32,6 +32,6 @@ def parse_retry_after(text: str | None, now: float) -> float | None:
     except ValueError:
         try:
             seconds = parsedate_to_datetime(text).replace(tzinfo=UTC).timestamp() - now
-        except ValueError:
+        except (ValueError, OverflowError):
             return None
     return None if math.isnan(seconds) else min(max(0.0, seconds), LONGEST_WISH)

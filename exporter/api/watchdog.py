@@ -19,8 +19,10 @@ class Watchdog:
 
     def trace(self, event: str, info: Mapping[str, Any]) -> None:
         """Remember the newest connection."""
-        if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+        if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._stream = info["return_value"]
+            if self._barked:
+                self._bark()
 
     @contextmanager
     def watch(self, seconds: float) -> Iterator[None]:

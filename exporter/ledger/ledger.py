@@ -16,7 +16,7 @@ from exporter.model import MINUTE, Bucket, Line, Number, Reading, Series, Waterm
 class Ledger(Generic[Number]):
     """The counters of one report since ``anchor`` (Unix seconds, a full minute).
 
-    All times are Unix seconds and all spans seconds. ``settle`` is raised to ``grace``, so that the watermark never
+    All times are Unix seconds and all spans seconds. ``settle`` is at least ``grace``, so that the watermark never
     passes a minute that was not read. With ``reaches_back`` the series of the first complete poll appear at their full
     value; any other series is shown as 0 for ``hold``. Days older than ``revision`` are frozen.
     """
@@ -32,7 +32,7 @@ class Ledger(Generic[Number]):
         revision: int,
     ) -> None:
         self._registers: Registers[Number] = registers
-        self._settle = max(settle, grace)
+        self._settle = settle
         self._grace = grace
         self._hold = hold
         self._reaches_back = reaches_back
@@ -41,6 +41,10 @@ class Ledger(Generic[Number]):
         self._served_since: dict[Series, float] = {}
         self._offered: list[Series] = []
         self._arrival = Arrival()
+
+    def begin(self, anchor: int) -> bool:
+        """Count from ``anchor`` on instead, as long as nothing was observed; return whether it does."""
+        return self._registers.begin(anchor)
 
     def observe(self, window: Window, buckets: Iterable[Bucket[Number]], now: float) -> None:
         """Take in a window that was read whole at ``now``."""

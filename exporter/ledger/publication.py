@@ -6,7 +6,8 @@ from exporter.model import Snapshot
 class Publication:
     """The current snapshot, and when it was first served.
 
-    One worker puts, any number of scrapes take; each is a single attribute access, so none needs a lock.
+    One worker puts, any number of scrapes mark and then take, without a lock: in whatever order they meet, a mark
+    is lost or comes late, which only makes a hold longer.
     """
 
     def __init__(self) -> None:
@@ -30,5 +31,5 @@ class Publication:
 
     def put(self, snapshot: Snapshot) -> None:
         """Serve ``snapshot`` from now on."""
-        self._served_at = None
         self._current = snapshot
+        self._served_at = None

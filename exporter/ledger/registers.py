@@ -35,11 +35,9 @@ class Registers(Generic[Number]):
     """
 
     def __init__(self, anchor: int, measured: str, zero: Number) -> None:
-        self.boundary = anchor
-        self.open_from = anchor
+        self._anchor = self.boundary = self.open_from = anchor
         self.totals: dict[Series, Counts[Number]] = {}
         self.late: Number = zero
-        self._anchor = anchor
         self._measured = measured
         self._zero: Number = zero
         self._own: dict[int, Cells[Number]] = {MINUTE: {}, HOUR: {}, DAY: {}}
@@ -78,13 +76,23 @@ class Registers(Generic[Number]):
             self._judge(width, start, counts)
         return unknown
 
+    def begin(self, anchor: int) -> bool:
+        """Move the anchor, as long as nothing was observed; return whether it was moved."""
+        if not self.totals:
+            self._anchor = self.boundary = self.open_from = anchor
+        return not self.totals
+
     def confirm(self, window: Window, now: float) -> None:
-        """Note the days that ``window`` has read whole after their end: only those may freeze."""
-        day = window.start - window.start % DAY
+        """Note the days that ``window`` has read whole after their end: only those may freeze.
+
+        What is left of the anchor's day is read in the coarsest buckets that begin after the anchor.
+        """
+        first = max(window.start, self._anchor)
+        day = first - first % DAY
         while day < window.end:
             begin = max(day, self._anchor)
-            whole = window.start < begin + (HOUR if day < begin else 1) and window.end >= day + DAY
-            if whole and window.width == (HOUR if day < begin else DAY) and day + DAY <= now:
+            coarsest = next(width for width in (DAY, HOUR, MINUTE) if -(-begin // width) * width < day + DAY)
+            if window.width == coarsest and window.start < begin + coarsest and day + DAY <= min(window.end, now):
                 self._final.add(day)
             day += DAY
 
@@ -174,7 +182,7 @@ class Registers(Generic[Number]):
         The anchor's own hour and day stay as they are: no coarser bucket of theirs is ever read to compare with.
         """
         for start in [start for start in self._finer[width] if start + width <= min(horizon, self.boundary)]:
-            if start <= self._anchor < start + width:
+            if start < self._anchor:
                 continue
             own = self._own[width].setdefault(start, {})
             for series in self._finer[width][start]:

@@ -65,7 +65,7 @@ COST = (
         BILLED,
         "counter",
         COST_LABELS,
-        "Billed cost in USD of finished UTC days, from the anchor's day on; without Priority Tier. "
+        "Billed cost in USD of finished UTC days, from the anchor's day on, organisation-wide; without Priority Tier. "
         "Cached, refreshed every poll.",
     ),
     Metric(
@@ -192,7 +192,8 @@ OWN = (
         "anthropic_exporter_schema_drift_total",
         "counter",
         ("field",),
-        "Usage rows with a figure that this version does not count, or without one that it should have.",
+        "Usage rows with a figure that this version does not count, or without one that it should have; "
+        "a row counts at each read.",
     ),
     Metric(
         "anthropic_exporter_clock_skew_seconds",

@@ -26,7 +26,7 @@ from exporter.model import (
     Snapshot,
     Workspace,
 )
-from exporter.money.bill import month_before, month_to_date
+from exporter.money.bill import month_to_date, previous_month_sums
 
 LANES = {TOKENS: TOKEN_TYPES, SERVER_TOOL_REQUESTS: SERVER_TOOLS, BILLED: ()}
 """The values of the last label, where a family's counts are told apart by one."""
@@ -118,7 +118,7 @@ def _bill(bill: BillReading, now: float) -> dict[str, Samples]:
         "anthropic_cost_last_day_usd": bill.last_day_amounts.items(),
         "anthropic_cost_last_day_start_timestamp_seconds": [((), bill.last_day)],
         "anthropic_cost_month_to_date_usd": month_to_date(bill, now).items(),
-        "anthropic_cost_previous_month_usd": month_before(bill, now).items(),
+        "anthropic_cost_previous_month_usd": previous_month_sums(bill, now).items(),
     }
 
 

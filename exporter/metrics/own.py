@@ -28,6 +28,8 @@ REASONS = (
     "timeout",
 )
 RETRIED = ("connection", "rate_limited", "server", "timeout")
+SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
+"""Histogram bounds: a request may take half a minute, a poll two."""
 ENDPOINTS = ("usage", "cost", "organization", "workspaces", "api_keys")
 
 
@@ -101,4 +103,4 @@ class OwnMetrics:
 
     def _histogram(self, name: str) -> Histogram:
         metric = BY_NAME[name]
-        return Histogram(name, metric.help, metric.labels, registry=self._registry)
+        return Histogram(name, metric.help, metric.labels, buckets=SECONDS, registry=self._registry)

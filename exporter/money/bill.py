@@ -25,7 +25,7 @@ def month_start(month: tuple[int, int]) -> int:
     return int(datetime(*month, 1, tzinfo=UTC).timestamp())
 
 
-def since(now: float, revision: int) -> int:
+def first_day_needed(now: float, revision: int) -> int:
     """Return the first day (Unix seconds) that the gauges and the ``revision`` window of ``now`` need."""
     today = datetime.fromtimestamp(now, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     return min(month_start(previous_month(month_of(now))), int((today - timedelta(seconds=revision)).timestamp()))
@@ -64,6 +64,6 @@ def month_to_date(bill: BillReading, now: float) -> Amounts:
     return dict.fromkeys(before, Decimal(0)) | dict(bill.months.get(month, {}))
 
 
-def month_before(bill: BillReading, now: float) -> Amounts:
+def previous_month_sums(bill: BillReading, now: float) -> Amounts:
     """Return the sums of the UTC month before that of ``now``."""
     return bill.months.get(previous_month(month_of(now)), {})

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Protocol
 
 from exporter.errors import ApiError, BadResponseError, RateLimitedError, TransientError
 from exporter.model import PollOutcome, Report
@@ -14,18 +13,6 @@ logger = logging.getLogger(__name__)
 FIRST_RETURN = 2.0
 
 Step = Callable[[], None]
-
-
-class Clocks(Protocol):
-    """Unix time, and a timer that never steps, in seconds."""
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        """Return what tells the Unix time."""
-
-    @property
-    def timer(self) -> Callable[[], float]:
-        """Return what measures spans."""
 
 
 def never() -> bool:
@@ -59,13 +46,15 @@ class Poll:
         *,
         publish: Callable[[], None],
         report: Callable[[PollOutcome], None],
-        timing: Clocks,
+        clock: Callable[[], float],
+        timer: Callable[[], float],
         deadline: float,
     ) -> None:
         self._source = source
         self._publish = publish
         self._report = report
-        self._timing = timing
+        self._clock = clock
+        self._timer = timer
         self._deadline = deadline
         self._begun: _Begun | None = None
 
@@ -74,7 +63,7 @@ class Poll:
 
         Between two steps ``give_way`` is asked whether something more urgent waits; what was done stays done.
         """
-        begun = self._begun or _Begun(self._timing.clock(), self._timing.timer())
+        begun = self._begun or _Begun(self._clock(), self._timer())
         outcome = self._attempt(begun, give_way)
         self._begun = None if outcome.ended else begun
         self._publish()
@@ -82,23 +71,27 @@ class Poll:
         return outcome
 
     def _attempt(self, begun: "_Begun", give_way: Callable[[], bool]) -> PollOutcome:
-        timer = self._timing.timer
+        timer = self._timer
         ended = partial(PollOutcome, self._source.report, begun.at)
         if not begun.left:
             begun.attempts += 1
-            begun.planned, begun.failure = self._timing.clock(), None
-            begun.left = list(self._source.steps(begun.planned))
+            begun.planned = self._clock()
+            begun.failure = _take(partial(self._plan, begun))
         if self._works_off(begun, give_way):
             return ended(timer() - begun.timer, ended=False, retry_in=0.0)
-        failure, begun.left = begun.failure, []
+        # The plan was made by the host's clock if it was the first; by now the API's time is known.
+        complete = partial(self._source.complete, min(begun.planned, self._clock()))
+        failure, begun.left = begun.failure or _take(complete), []
         if failure is None:
-            self._source.complete(begun.planned)
             return ended(timer() - begun.timer)
         outcome = ended(timer() - begun.timer, reason=failure.reason, message=str(failure))
         if not isinstance(failure, TransientError):
             return outcome
         wait = max(failure.retry_after or 0.0, FIRST_RETURN * 2.0 ** (begun.attempts - 1))
         return replace(outcome, retry_in=wait, ended=timer() + wait > begun.timer + self._deadline)
+
+    def _plan(self, begun: "_Begun") -> None:
+        begun.left = list(self._source.steps(begun.planned))
 
     def _works_off(self, begun: "_Begun", give_way: Callable[[], bool]) -> bool:
         """Take the steps that are left; return whether it has to give way before all are taken."""

@@ -17,12 +17,16 @@ from typing import Any
 from apscheduler.events import EVENT_JOB_EXECUTED, JobExecutionEvent
 from apscheduler.executors.base import BaseExecutor, run_job
 from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.base import BaseTrigger
 
 from exporter.model import PollOutcome
 
 logger = logging.getLogger(__name__)
 
 LIBRARY_LOG = "apscheduler.executors.default"
+
+AFTER_FAILURE = 300.0
+"""Seconds after which a poll that a passing failure has ended is tried again, if its interval is longer."""
 
 CLOCK_CHECK = 5.0
 """Seconds between two looks at the host's clock; also the step back that is taken for one."""
@@ -37,6 +41,16 @@ class Task:
     run: Run
     interval: float
     rank: int
+
+
+class _Pace(BaseTrigger):  # type: ignore[misc]
+    """Every ``interval`` seconds; however many ticks a clock that jumped ahead has skipped, they count as one."""
+
+    def __init__(self, interval: float) -> None:
+        self._interval = timedelta(seconds=interval)
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        return now if previous_fire_time is None else max(previous_fire_time + self._interval, now)
 
 
 class _OneWorker(BaseExecutor):  # type: ignore[misc]
@@ -99,10 +113,9 @@ class Schedule:
     def start(self) -> None:
         """Run each task now, and then at its interval."""
         now = datetime.now(UTC)
-        for name, task in sorted(self._tasks.items(), key=lambda item: item[1].rank):
-            self._scheduler.add_job(
-                self._run, "interval", (name,), id=name, seconds=task.interval, next_run_time=now, replace_existing=True
-            )
+        for name, task in self._tasks.items():
+            first = now + timedelta(milliseconds=task.rank)
+            self._scheduler.add_job(self._run, _Pace(task.interval), (name,), id=name, next_run_time=first)
         self._scheduler.start()
         threading.Thread(target=self._watch_clock, name="clock", daemon=True).start()
 
@@ -134,5 +147,5 @@ class Schedule:
         outcome: PollOutcome = event.retval
         job = self._scheduler.get_job(event.job_id)
         if outcome.retry_in is not None and job:
-            when = datetime.now(UTC) + timedelta(seconds=outcome.retry_in)
-            job.modify(next_run_time=max(when, job.next_run_time) if outcome.ended else when)
+            rest = min(self._tasks[event.job_id].interval, AFTER_FAILURE) if outcome.ended else 0.0
+            job.modify(next_run_time=datetime.now(UTC) + timedelta(seconds=max(outcome.retry_in, rest)))

@@ -7,7 +7,7 @@ from functools import partial
 
 from exporter.ledger.ledger import Ledger
 from exporter.model import DAY, ApiKey, Bucket, Names, Organization, Window, Workspace
-from exporter.money.bill import Bill, since
+from exporter.money.bill import Bill, first_day_needed
 from exporter.polling.poll import Source, Step
 from exporter.polling.windows import Tiers, every, floor, split
 
@@ -20,24 +20,25 @@ def usage_source(
     ledger: Ledger[int],
     tiers: Tiers,
     *,
+    begin: Callable[[], None],
     clock: Callable[[], float],
     served: Callable[[], float],
 ) -> Source:
     """Read minutes, hours and days into the ledger; its watermark follows when all that was due is read.
 
-    ``served`` is the clock that scrapes see: as ``clock``, but never set back.
+    ``begin`` is called before anything is planned. ``served`` is the clock that scrapes see: as ``clock``, but never
+    set back.
     """
 
     def take(window: Window) -> None:
         ledger.observe(window, every(window, read(window)), clock())
         tiers.done(window)
 
-    def steps(now: float) -> list[Step]:
-        return [partial(take, window) for window in tiers.due(now)]
+    def steps(_now: float) -> list[Step]:
+        begin()
+        return [partial(take, window) for window in tiers.due(clock())]
 
-    def complete(planned: float) -> None:
-        # Before the first answer the host's clock is all there is; by now the API's is known.
-        polled = min(planned, clock())
+    def complete(polled: float) -> None:
         tiers.complete(polled)
         ledger.complete(polled, served())
 
@@ -48,29 +49,29 @@ def cost_source(
     read: Callable[[Window], list[Bucket[Decimal]]],
     ledger: Ledger[Decimal],
     bill: Bill,
-    history_from: int | None,
+    history_from: float,
     *,
+    clock: Callable[[], float],
     served: Callable[[], float],
 ) -> Source:
-    """Read finished days into the bill and the billed counters, once from the day of ``history_from`` on.
+    """Read finished days into the bill and the billed counters, from the day of ``history_from`` on.
 
-    The range always holds finished days, on the first of a month too: the API refuses an empty one.
+    The range always holds finished days, on the first of a month too: the API refuses an empty one. It goes back to
+    what the gauges need and, after an outage, to the first day that may have changed since it was read.
     """
-    history: list[Window] | None = None
+    unread = floor(history_from, DAY)
 
-    def take(window: Window, now: float) -> None:
+    def take(window: Window) -> None:
+        nonlocal unread
         days = read(window)
+        now = clock()
         bill.observe(days)
         ledger.observe(window, days, now)
-        if history and window in history:
-            history.remove(window)
+        unread = max(unread, min(window.end, floor(now, DAY) - COST_REVISION))
 
     def steps(now: float) -> list[Step]:
-        nonlocal history
-        start = since(now, COST_REVISION)
-        if history is None:
-            history = [] if history_from is None else split(DAY, floor(history_from, DAY), start)
-        return [partial(take, window, now) for window in [*history, *split(DAY, start, floor(now, DAY))]]
+        start = min(first_day_needed(now, COST_REVISION), unread)
+        return [partial(take, window) for window in split(DAY, start, floor(now, DAY))]
 
     return Source("cost", steps, lambda polled: ledger.complete(polled, served()))
 

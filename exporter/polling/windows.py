@@ -5,11 +5,9 @@ finer tier looks back. After downtime each tier goes back to where it was last r
 """
 
 from collections.abc import Iterable
+from math import inf
 
-from exporter.model import DAY, HOUR, LOOKBACK, MINUTE, Bucket, Window
-
-MOST_BUCKETS = {MINUTE: 1440, HOUR: 168, DAY: 31}
-"""The API's largest ``limit`` by bucket width."""
+from exporter.model import DAY, HOUR, LOOKBACK, MINUTE, MOST_BUCKETS, Bucket, Window
 
 PACE = {DAY: 6 * HOUR, HOUR: 15 * MINUTE, MINUTE: 0}
 """Seconds between two reads of a tier; minutes are read at each poll."""
@@ -51,7 +49,7 @@ class Tiers:
     """
 
     def __init__(self, anchor: int) -> None:
-        self._anchor = anchor
+        self.anchor = anchor
         self._read: dict[int, float] = {}
         self._begun: dict[int, float] = {}
         self._left: dict[int, list[Window]] = {DAY: [], HOUR: []}
@@ -59,8 +57,8 @@ class Tiers:
     def due(self, now: float) -> list[Window]:
         """Return the windows to read now, the coarsest first: the freshest data comes last."""
         for width in (DAY, HOUR):
-            waited = now - (self._begun if self._left[width] else self._read).get(width, -DAY)
-            if waited >= PACE[width]:
+            waited = now - (self._begun if self._left[width] else self._read).get(width, -inf)
+            if not 0 <= waited < PACE[width]:
                 self._begun[width] = now
                 self._left[width] = self._coarse(width, now)
                 if not self._left[width]:
@@ -81,19 +79,19 @@ class Tiers:
 
     def _coarse(self, width: int, now: float) -> list[Window]:
         """Return the finished buckets of a tier; with the days comes the part of the anchor's day after the anchor."""
-        start = max(ceil(self._anchor, width), floor(self._since(width, now), width))
+        start = max(ceil(self.anchor, width), floor(self._since(width, now), width))
         windows = split(width, start, floor(now, width))
         return windows + self._anchor_day(now) if width == DAY else windows
 
     def _since(self, width: int, now: float) -> float:
         last = self._read.get(width)
         if last is None:
-            return now - COLD[width] if width in COLD else self._anchor
-        farthest = now - FARTHEST[width] if width in FARTHEST else self._anchor
+            return now - COLD[width] if width in COLD else self.anchor
+        farthest = now - FARTHEST[width] if width in FARTHEST else self.anchor
         return max(last - LOOKBACK[width], farthest)
 
     def _minutes(self, now: float) -> list[Window]:
-        """Return the minutes to read, up to the end of the open one; a catch-up begins at a full hour.
+        """Return the minutes to read, the open one at least; a catch-up begins at a full hour.
 
         Minutes are folded into hours once the regular reads have passed them, and an hour is only comparable when it
         is read again as a whole.
@@ -101,15 +99,16 @@ class Tiers:
         start = floor(now, MINUTE) - LOOKBACK[MINUTE]
         if self._read.get(MINUTE, 0) < start:
             start = floor(self._since(MINUTE, now), HOUR)
-        return split(MINUTE, max(self._anchor, start), floor(now, MINUTE) + MINUTE)
+        opened = floor(now, MINUTE)
+        return split(MINUTE, min(max(self.anchor, start), opened), opened + MINUTE)
 
     def _anchor_day(self, now: float) -> list[Window]:
         """Return the rest of the anchor's hour in minutes and of its day in hours, until that day is frozen.
 
         The API's own buckets for them hold usage from before the anchor, so they never count.
         """
-        hour, day = ceil(self._anchor, HOUR), ceil(self._anchor, DAY)
-        if now > day + LOOKBACK[DAY] + DAY:
+        hour, day = ceil(self.anchor, HOUR), ceil(self.anchor, DAY)
+        if self._read.get(DAY, 0) > day + LOOKBACK[DAY]:
             return []
-        minutes = split(MINUTE, self._anchor, hour) if now - LOOKBACK[MINUTE] > hour else []
+        minutes = split(MINUTE, self.anchor, hour) if now - LOOKBACK[MINUTE] > hour else []
         return minutes + split(HOUR, hour, min(day, floor(now, HOUR)))

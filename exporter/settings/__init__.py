@@ -64,14 +64,18 @@ class Usage(_Section):
     """The usage report and its counters."""
 
     poll_interval: Seconds = _setting(60.0, "seconds between polls of the usage report, at least 60")
-    settle: Seconds = _setting(300.0, "seconds that usage must be old before it counts")
+    settle: Seconds = _setting(300.0, "seconds that usage must be old before it counts; 1.5 poll intervals at least")
     hold: Seconds = _setting(150.0, "seconds that a new series is shown as 0; above twice the scrape interval")
     anchor: Day | None = _setting(None, "count from this UTC day on (YYYY-MM-DD), instead of from the first start")
     by_api_key: bool = _setting(True, "per-key counters (true or false)", reserved=True)
     api_key_poll_interval: Seconds = _setting(300.0, "seconds between polls of the per-key usage", reserved=True)
-    workspace_ids: WorkspaceIds = _setting((), "read these workspaces only, comma-separated")
-    models: Words = _setting((), "read these models only, comma-separated")
-    service_tiers: Words = _setting((), "read these service tiers only, comma-separated")
+    workspace_ids: WorkspaceIds = _setting(
+        (), "count usage of these workspaces only, comma-separated; cost stays organisation-wide"
+    )
+    models: Words = _setting((), "count usage of these models only, comma-separated; cost stays organisation-wide")
+    service_tiers: Words = _setting(
+        (), "count usage of these service tiers only, comma-separated; cost stays organisation-wide"
+    )
 
 
 class Cost(_Section):

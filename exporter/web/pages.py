@@ -1,8 +1,11 @@
 """Which path answers what."""
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from html import escape
 from typing import Any
+
+logger = logging.getLogger(__name__)
 
 StartResponse = Callable[..., Any]
 App = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
@@ -59,6 +62,7 @@ def ready() -> App:
 def router(routes: Mapping[str, App]) -> App:
     """Return the application that answers GET and HEAD of each path in ``routes``."""
     missing = text("404 Not Found", "Not found.\n")
+    broken = text("500 Internal Server Error", "This page could not be made; the log says why.\n")
     refused = text("405 Method Not Allowed", "Only GET and HEAD.\n", headers=[("Allow", "GET, HEAD")])
 
     def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -66,7 +70,11 @@ def router(routes: Mapping[str, App]) -> App:
         method = environ["REQUEST_METHOD"]
         if method not in ("GET", "HEAD"):
             return refused(environ, start_response)
-        return _head(page, environ, start_response) if method == "HEAD" else page(environ, start_response)
+        try:
+            return _head(page, environ, start_response) if method == "HEAD" else page(environ, start_response)
+        except Exception:
+            logger.exception("a page could not be made", extra={"fields": {"path": environ["PATH_INFO"]}})
+            return broken(environ, start_response)
 
     return app
 

@@ -2,6 +2,7 @@
 
 import logging
 import socket
+import sys
 import threading
 from socketserver import TCPServer, ThreadingMixIn
 from typing import Any
@@ -32,8 +33,10 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the library's
-        """Note a client that went away; the library prints a traceback."""
-        logger.debug("a client went away", extra={"fields": {"client": str(client_address[0])}})
+        """Note a client that went away; the library prints a traceback to standard error."""
+        gone = isinstance(sys.exception(), ConnectionError | TimeoutError)
+        level, text = (logging.DEBUG, "a client went away") if gone else (logging.ERROR, "a request failed")
+        logger.log(level, text, exc_info=not gone, extra={"fields": {"client": str(client_address[0])}})
 
 
 class Server:

@@ -171,3 +171,18 @@ def test_a_lowered_figure_lowers_no_counter_and_shows_as_overcounted(happened: l
     expected = sums(happened, run.boundary(), run.now)
     assert all(values.get(series, 0) >= api for series, api in expected.items())
     assert sum(values.values()) - sum(expected.values()) == run.reading.overcounted
+
+
+def test_a_clock_that_was_set_back_lowers_neither_watermark_nor_counters() -> None:
+    run = Run([Use(ANCHOR + 60 * n, SERIES[0], 100, 0) for n in range(60)], ANCHOR + 300)
+    for _ in range(40):
+        run.poll()
+        run.scrape()
+        run.now += 60
+    assert run.reading
+    reached = run.reading.watermark.at(run.now)
+    run.ledger.complete(run.now - HOUR, run.now)
+    run.reading = run.ledger.reading(run.now, run.now)
+    assert run.reading
+    assert run.reading.watermark.at(run.now) == reached
+    run.scrape()

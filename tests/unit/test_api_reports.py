@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from exporter.api.admin import MOST_BUCKETS, AdminApi
+from exporter.api.admin import AdminApi
 from exporter.api.client import Client, Listener, Timing
 from exporter.api.credentials import Credentials
 from exporter.demo import api as simulated
@@ -32,6 +32,7 @@ from exporter.model import (
     DAY,
     HOUR,
     MINUTE,
+    MOST_BUCKETS,
     SERVER_TOOL_REQUESTS,
     TOKENS,
     USAGE_DIMENSIONS,
@@ -41,7 +42,6 @@ from exporter.model import (
     Window,
     Workspace,
 )
-from exporter.polling import windows
 
 KEY = "sk-ant-admin01-canary"
 MONDAY = 1_793_577_600  # 2026-11-02T00:00:00Z
@@ -197,7 +197,7 @@ def test_cost_is_asked_for_in_days_by_workspace_and_description() -> None:
 
 
 def test_a_limit_never_exceeds_the_api_s_maximum() -> None:
-    assert MOST_BUCKETS == windows.MOST_BUCKETS == {MINUTE: 1440, HOUR: 168, DAY: 31}
+    assert MOST_BUCKETS == {MINUTE: 1440, HOUR: 168, DAY: 31}
     for width, most in MOST_BUCKETS.items():
         for buckets in (1, most, most + 1, 10 * most):
             canned = Canned(page())

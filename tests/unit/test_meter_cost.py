@@ -134,6 +134,15 @@ def test_cost_fails_for_an_hour_while_usage_goes_on() -> None:
     assert value(after, "anthropic_exporter_poll_failures_total", report="cost", reason="server") > 2
 
 
+def test_no_day_is_lost_when_cost_is_refused_across_a_turn_of_the_month() -> None:
+    days = range(int(at("2026-01-01")), int(at("2026-04-05")), DAY)
+    organization = WrittenOrganization(bills={day: [line("100")] for day in days})
+    world = World(organization, at("2026-03-30T12:00"), "--usage.anchor", "2026-01-01", "--usage.poll-interval", "3600")
+    world.faults.add(Fault(kind=403, endpoint="cost", since=at("2026-03-31"), until=at("2026-04-03T12:00")))
+    page = world.run(5 * DAY, scrape_every=6 * HOUR)
+    assert total(page, BILLED) == len([day for day in days if day < world.now - world.now % DAY])
+
+
 def test_a_429_storm_is_waited_out_as_the_server_wishes() -> None:
     world = World(SimulatedOrganization(seed=3, started=int(at("2026-02-20"))), NOW)
     world.run(600)

@@ -1,5 +1,7 @@
 """The meter against a simulated organisation: usage."""
 
+import pickle
+
 import pytest
 
 from exporter.demo.faults import Fault
@@ -208,13 +210,35 @@ def test_a_glitch_of_the_hosts_clock_stops_no_counter() -> None:
     assert value(page, LATE, report="usage") == 0
 
 
-@pytest.mark.parametrize("wrong", [3600, -3600])
-def test_a_host_that_is_an_hour_wrong_counts_by_the_apis_time(wrong: float) -> None:
-    organization = WrittenOrganization([Use(NOW + 60 * n, SONNET, Tokens(output=1)) for n in range(60)])
-    world = World(organization, NOW, "--usage.anchor", "2026-03-09")
-    world.wrong = wrong
+@pytest.mark.parametrize("wrong", [20 * DAY, 6 * HOUR, -HOUR, -20 * DAY])
+@pytest.mark.parametrize("flags", [(), ("--usage.anchor", "2026-02-09")])
+def test_a_host_that_is_wrong_from_the_start_counts_by_the_apis_time(wrong: float, flags: tuple[str, ...]) -> None:
+    uses = [Use(NOW + 60 * n, SONNET, Tokens(output=1)) for n in range(-30, 60)]
+    world = World(WrittenOrganization(uses), NOW, *flags, wrong=wrong)
     page = world.run(2 * HOUR, scrape_every=60)
-    assert total(page, TOKENS) == 60
+    anchor = at("2026-02-09") if flags else NOW - 300 - 60
+    assert total(page, TOKENS) == len([use for use in uses if use.time >= anchor and use.time // 60 > anchor // 60])
     assert world.now - 400 < watermark(page) <= world.now - 300
     assert value(page, LATE, report="usage") == 0
     assert value(page, "anthropic_exporter_clock_skew_seconds") == pytest.approx(wrong, abs=1)
+
+
+def test_when_nobody_answers_at_the_start_the_counters_still_begin_with_the_start() -> None:
+    uses = [Use(NOW + 60 * n, SONNET, Tokens(output=1)) for n in range(-30, 90)]
+    world = World(WrittenOrganization(uses), NOW, wrong=6 * HOUR)
+    world.faults.add(Fault(kind="truncated", until=NOW + HOUR))
+    page = world.run(3 * HOUR, scrape_every=300)
+    assert total(page, TOKENS) == len([use for use in uses if use.time // 60 >= (NOW - 300) // 60])
+
+
+@pytest.mark.parametrize("start", ["2026-03-09T22:12", "2026-03-09T23:12:30", "2026-03-09T23:58", "2026-03-10T00:05"])
+def test_what_is_kept_does_not_grow_with_time(start: str) -> None:
+    begin = at(start)
+    uses = [Use(begin + n * 7200, SONNET, Tokens(output=1)) for n in range(12 * 20)]
+    world = World(WrittenOrganization(uses), begin, "--usage.poll-interval", "900")
+    sizes = []
+    for _ in range(2):
+        world.run(10 * DAY, scrape_every=DAY)
+        sizes.append(len(pickle.dumps(world.meter._usage._registers)))  # noqa: SLF001 - memory has no other surface
+    assert sizes[1] < sizes[0] * 1.2
+    assert total(world.page(), TOKENS) == pytest.approx(12 * 20, abs=2)

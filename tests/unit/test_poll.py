@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from exporter.api.client import Timing
 from exporter.errors import ApiError, AuthError, BadResponseError, RateLimitedError, ServerError
 from exporter.model import PollOutcome
 from exporter.polling.poll import Poll, Source, Step
@@ -23,7 +22,8 @@ class Bench:
             source,
             publish=lambda: self.done.append("publish"),
             report=self.reported.append,
-            timing=Timing(clock=lambda: self.now + 1e9, timer=lambda: self.now),
+            clock=lambda: self.now + 1e9,
+            timer=lambda: self.now,
             deadline=60,
         )
 

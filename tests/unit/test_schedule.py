@@ -3,9 +3,10 @@
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from exporter.model import PollOutcome
-from exporter.polling.schedule import Schedule, Task
+from exporter.polling.schedule import Schedule, Task, _Pace
 
 WAIT = 5.0
 
@@ -127,3 +128,12 @@ def test_a_task_that_raises_runs_again() -> None:
         assert schedule.alive()
     finally:
         schedule.stop()
+
+
+def test_a_clock_that_jumps_a_year_ahead_costs_one_tick_not_millions() -> None:
+    pace = _Pace(1.0)
+    now = datetime(2026, 11, 23, tzinfo=UTC)
+    ticks = [now - timedelta(days=365)]
+    while ticks[-1] <= now:
+        ticks.append(pace.get_next_fire_time(ticks[-1], now))
+    assert len(ticks) == 3

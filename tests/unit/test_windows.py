@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.model import DAY, HOUR, MINUTE, Window
-from exporter.polling.windows import MOST_BUCKETS, Tiers, ceil, floor, split
+from exporter.model import DAY, HOUR, MINUTE, MOST_BUCKETS, Window
+from exporter.polling.windows import Tiers, ceil, floor, split
 from tests.world import at
 
 NOON = at("2026-03-09T12:00:20")
