@@ -4,7 +4,6 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, date, datetime
 from datetime import time as time_of_day
 from decimal import Decimal
@@ -17,12 +16,23 @@ from exporter.api.credentials import Credentials
 from exporter.demo.api import AdminApi as SimulatedApi
 from exporter.demo.server import serve as serve_simulation
 from exporter.demo.simulation import SimulatedOrganization
-from exporter.errors import ApiError, NoAnswerError, NoConnectionError
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.publication import Publication
 from exporter.ledger.registers import Registers
 from exporter.metrics.page import Page
-from exporter.model import BILLED, DAY, MINUTE, REPORTS, TOKENS, Names, PollOutcome, Report, RequestOutcome, Snapshot
+from exporter.model import (
+    BILLED,
+    DAY,
+    MINUTE,
+    REPORTS,
+    TOKENS,
+    Names,
+    PollOutcome,
+    Report,
+    RequestOutcome,
+    Snapshot,
+    Window,
+)
 from exporter.money.bill import Bill
 from exporter.polling.clock import ApiClock
 from exporter.polling.poll import Poll, Source
@@ -50,7 +60,7 @@ DEMO_DEFAULTS: Mapping[str, Any] = {
     "cost": {"poll_interval": 60},
     "names": {"poll_interval": 60},
 }
-MOST_GREETINGS = 3
+MOST_GREETINGS = 2
 """Requests that may be made only to learn the time: it takes two if the host's clock is wrong."""
 
 DEMO_KEY = "sk-ant-admin01-simulated"
@@ -89,7 +99,7 @@ class Meter:
         )
         own = self.page.own
         api = new_api(settings, credentials, timing, Listener(self._heard, own.retry), own.drift, transport)
-        self._greet = replace(api, retry=False).organization
+        self._read_usage = api.usage
         grace = MISSED_POLLS * settings.usage.poll_interval
         self._settle = max(settings.usage.settle, grace)
         self._configured = _midnight(settings.usage.anchor) if settings.usage.anchor else None
@@ -149,27 +159,20 @@ class Meter:
     def _begin(self) -> None:
         """Before the first read, learn the time from the API, and count from the start of the program by that time.
 
-        If nobody answers, the host's clock has to do.
+        An API that does not tell the time leaves us with the host's.
         """
         if self._met:
             return
         for _ in range(MOST_GREETINGS):
-            if self._time.known or not self._answers():
-                break
-        self._met = self._time.known
+            if not self._time.known:
+                minute = floor(self._time.now(), MINUTE)
+                self._read_usage(Window(MINUTE, minute, minute + MINUTE))
         anchor = self._anchor()
-        if self._usage.begin(anchor):
+        anew = self._usage.begin(anchor)
+        if anew:
             self._tiers.anchor = anchor
-        else:
-            self._met = True
         self._billed.begin(floor(anchor, DAY))
-
-    def _answers(self) -> bool:
-        try:
-            self._greet()
-        except ApiError as error:
-            return not isinstance(error, NoAnswerError | NoConnectionError)
-        return True
+        self._met = self._time.known or not anew
 
     def _heard(self, outcome: RequestOutcome) -> None:
         self._time.heard(outcome.clock_skew)

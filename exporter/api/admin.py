@@ -165,7 +165,9 @@ class AdminApi:
                 raise BadResponseError(f"{endpoint}: more pages are promised, but the cursor is missing or repeated")
             seen.add(page.next_page)
             cursor = (("page", page.next_page),)
-        raise BadResponseError(f"{endpoint}: more pages than there are buckets")
+        raise BadResponseError(
+            f"{endpoint}: more than {window.buckets + 1} pages, which is more than there are buckets"
+        )
 
     def _list(self, endpoint: str, params: Params, item: type[T]) -> list[T]:
         items: list[T] = []

@@ -342,3 +342,9 @@ def test_it_listens_on_ipv6(run: Start, api_url: str) -> None:
     assert program.url.startswith("http://[::1]:")
     assert "anthropic_exporter_build_info" in program.metrics()
     assert program.terminate()[0] == 0
+
+
+def test_a_signal_right_after_the_start_is_never_lost(run: Start, api_url: str) -> None:
+    for _ in range(10):
+        code, seconds = run(api_url).terminate()
+        assert (code, seconds < 2) == (0, True)
