@@ -95,7 +95,10 @@ def _demo(flags: Sequence[str]) -> int:
 def _load(flags: Sequence[str], *, defaults: Mapping[str, Any] | None = None, needs_key: bool = True) -> "Settings":
     from exporter.settings import load
 
-    return load(flags, os.environ, today=datetime.now(UTC).date(), defaults=defaults, needs_key=needs_key)
+    # Without a key only the simulated API is read, wherever the real one may be.
+    ignored = () if needs_key else ("ANTHROPIC_EXPORTER_API_BASE_URL",)
+    environment = {name: value for name, value in os.environ.items() if name not in ignored}
+    return load(flags, environment, today=datetime.now(UTC).date(), defaults=defaults, needs_key=needs_key)
 
 
 def _failed(error: ExporterError) -> None:
