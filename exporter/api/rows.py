@@ -99,7 +99,8 @@ def _dollars(item: CostItem) -> Decimal:
     return item.amount / CENTS
 
 
-def _usage_labels(item: UsageItem) -> tuple[str, ...]:
+def _usage_labels(item: UsageItem | CostItem) -> tuple[str, ...]:
+    """Return the label values of ``USAGE_DIMENSIONS``."""
     return (
         item.model or NOT_APPLICABLE,
         item.workspace_id or DEFAULT_WORKSPACE,
@@ -111,15 +112,8 @@ def _usage_labels(item: UsageItem) -> tuple[str, ...]:
 
 def _cost_labels(item: CostItem) -> tuple[str, ...]:
     token_type = item.token_type or NOT_APPLICABLE
-    return (
-        item.model or NOT_APPLICABLE,
-        item.workspace_id or DEFAULT_WORKSPACE,
-        item.service_tier or NOT_APPLICABLE,
-        item.context_window or NOT_APPLICABLE,
-        item.inference_geo or NOT_APPLICABLE,
-        item.cost_type or NOT_APPLICABLE,
-        BILL_TOKEN_TYPES.get(token_type, token_type),
-    )
+    cost_type = item.cost_type or NOT_APPLICABLE
+    return (*_usage_labels(item), cost_type, BILL_TOKEN_TYPES.get(token_type, token_type))
 
 
 def _tokens(item: UsageItem, missing: Missing) -> tuple[int, ...]:
