@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 from exporter.api.admin import AdminApi
 from exporter.api.client import Listener, Timing, Transport
-from exporter.app import new_api, new_credentials
 from exporter.errors import ApiError, AuthError, PermissionDeniedError
+from exporter.meter import new_api, new_credentials
 from exporter.model import DAY, HOUR, MINUTE, Window
 from exporter.polling.windows import floor
 from exporter.settings import Settings, reserved_in_use

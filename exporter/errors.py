@@ -3,16 +3,19 @@
 ExporterError
 ├── SettingsError              the operator's input: one line, exit status 2
 ├── StartError                 the program cannot run here: one line, exit status 1
-└── ApiError                   ``reason`` is a label value of poll_failures_total
-    ├── AuthError              401
-    ├── PermissionDeniedError  403
-    ├── BadRequestError        any other 4xx
-    ├── BadResponseError       an answer that is not of the promised shape
-    └── TransientError         worth asking again; ``retry_after`` is the server's wish
-        ├── RateLimitedError   429
-        ├── ServerError        5xx
-        ├── NoAnswerError      timeout
-        └── NoConnectionError  refused, reset, unresolvable
+└── PollError                  ``reason`` is a label value of poll_failures_total
+    ├── StateError             what was read cannot be kept
+    │   └── OtherOrganizationError  the key is of another organisation than the state
+    └── ApiError
+        ├── AuthError              401
+        ├── PermissionDeniedError  403
+        ├── BadRequestError        any other 4xx
+        ├── BadResponseError       an answer that is not of the promised shape
+        └── TransientError         worth asking again; ``retry_after`` is the server's wish
+            ├── RateLimitedError   429
+            ├── ServerError        5xx
+            ├── NoAnswerError      timeout
+            └── NoConnectionError  refused, reset, unresolvable
 """
 
 from typing import ClassVar
@@ -27,13 +30,27 @@ class SettingsError(ExporterError):
 
 
 class StartError(ExporterError):
-    """The settings are fine, but the program cannot start here (a port in use)."""
+    """The settings are fine, but the program cannot start here (a port in use, a full disk)."""
 
 
-class ApiError(ExporterError):
-    """A request to the Admin API did not give what was asked for."""
+class PollError(ExporterError):
+    """A poll did not come to its end."""
 
     reason: ClassVar[str]
+
+
+class StateError(PollError):
+    """What was read cannot be kept; nothing of it is served."""
+
+    reason = "state"
+
+
+class OtherOrganizationError(StateError):
+    """The key is of another organisation than the state; going on would mix two bills."""
+
+
+class ApiError(PollError):
+    """A request to the Admin API did not give what was asked for."""
 
 
 class AuthError(ApiError):

@@ -11,7 +11,8 @@ Glossary
     boundary    a full minute of usage time: totals are exact there, and linear between two of them
     watermark   the usage time that the counters have reached
     settle      how old usage must be before it counts
-    hold        how long a new series is shown as 0 before it grows
+    hold        how long a new series is shown as 0, and a resumed one at its last value, before it grows
+    reach       the usage time that what was served may have come to
     snapshot    the one immutable value that a scrape reads
 """
 
@@ -39,7 +40,11 @@ TOKENS = "anthropic_usage_tokens_total"
 SERVER_TOOL_REQUESTS = "anthropic_usage_server_tool_requests_total"
 BILLED = "anthropic_cost_usd_total"
 
+KEPT_LABELS = {BILLED: 2}
+"""How many labels at the end a folded series of a family keeps; the others become ``other``."""
+
 DEFAULT_WORKSPACE = "default"
+OTHER = "other"
 NOT_APPLICABLE = "none"
 
 Number = TypeVar("Number", int, Decimal)
@@ -122,12 +127,9 @@ class Watermark:
         return self.at(self.polled + self.grace)
 
 
-@dataclass(frozen=True, slots=True)
-class Line(Generic[Number]):
-    """The counts of one series at consecutive boundaries; shown as 0 before ``release_at`` (Unix seconds)."""
-
-    release_at: float
-    knots: tuple[tuple[Number, ...], ...]
+Counts = tuple[Number, ...]
+Line = tuple[tuple[Number, ...], ...]
+"""The counts of one series at consecutive boundaries; one that stands still has a single knot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,17 +151,23 @@ class Reading(Generic[Number]):
     overcounted: Number
     arrival: Histogram
 
-    def counts(self, line: Line[Number], now: float) -> tuple[Number, ...]:
-        """Return what ``line`` shows at ``now``: between two knots it is straight, rounded down."""
-        knots = line.knots
-        if now < line.release_at:
-            return tuple(count - count for count in knots[0])
-        elapsed = max(0, int((self.watermark.at(now) - self.boundary) * 1000))
-        index, part = divmod(elapsed, MINUTE * 1000)
-        if index >= len(knots) - 1:
-            return knots[-1]
-        earlier, later = knots[index], knots[index + 1]
-        return tuple(_between(earlier[lane], later[lane], part, MINUTE * 1000) for lane in range(len(earlier)))
+    def counts(self, line: Line[Number], now: float) -> Counts[Number]:
+        """Return what ``line`` shows at ``now``."""
+        return counts_at(line, self.boundary, self.watermark.at(now))
+
+
+def counts_at(line: Line[Number], boundary: int, usage_time: float) -> Counts[Number]:
+    """Return what ``line``, which begins at ``boundary``, shows at a usage time; between two knots it is straight.
+
+    Counts are rounded down. Usage time is cut to milliseconds before anything is subtracted from it, so that the same
+    moment gives the same counts from any boundary.
+    """
+    elapsed = max(0, int(usage_time * 1000) - boundary * 1000)
+    index, part = divmod(elapsed, MINUTE * 1000)
+    if index >= len(line) - 1:
+        return line[-1]
+    earlier, later = line[index], line[index + 1]
+    return tuple(_between(earlier[lane], later[lane], part, MINUTE * 1000) for lane in range(len(earlier)))
 
 
 def _between(before: Number, after: Number, part: int, whole: int) -> Number:
@@ -207,6 +215,8 @@ class RequestOutcome:
     seconds: float
     clock_skew: float | None
     """Seconds that this host is ahead of the API's ``Date`` header; None without one."""
+    organization_id: str | None = None
+    """Whose data it is, where a good answer says so."""
 
 
 @dataclass(frozen=True, slots=True)

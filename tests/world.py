@@ -1,24 +1,33 @@
 """A world in a bottle: a simulated Admin API, a clock that only we move, and the exporter's meter between them."""
 
+import shutil
+import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.api.client import Timing
 from exporter.api.credentials import Credentials
-from exporter.app import Meter
+from exporter.app import KINDS
 from exporter.demo.api import AdminApi
 from exporter.demo.faults import Faults
 from exporter.demo.organization import MINUTE, Organization
+from exporter.errors import ExporterError, StateError
+from exporter.ledger.codec import Kind
+from exporter.ledger.state import StateFile
+from exporter.meter import Meter
 from exporter.model import PollOutcome, Report
 from exporter.polling.schedule import AFTER_FAILURE
 from exporter.settings import load
 
 KEY = "sk-ant-admin01-canary"
 REPORTS: tuple[Report, ...] = ("usage", "cost", "names")
+OWN = ("anthropic_exporter_", "process_", "python_")
 TOKENS = "anthropic_usage_tokens_total"
 USAGE_LABELS = ("model", "workspace_id", "service_tier", "context_window", "inference_geo")
 TOKEN_TYPES = ("uncached_input", "cache_read", "cache_creation_5m", "cache_creation_1h", "output")
@@ -32,7 +41,10 @@ def at(text: str) -> float:
 
 
 class World:
-    """Runs the meter's polls by hand, as the schedule would, from ``now`` on."""
+    """Runs the meter's polls by hand, as the schedule would, from ``now`` on.
+
+    ``state`` is the path of the state file; ``keep`` opens it, for tests that want to see or break what is kept.
+    """
 
     def __init__(
         self,
@@ -41,6 +53,8 @@ class World:
         *flags: str,
         page_buckets: Mapping[int, int] | None = None,
         wrong: float = 0.0,
+        state: Path | None = None,
+        keep: Callable[[str, Mapping[str, Kind], float], StateFile] = StateFile,
     ) -> None:
         self.now = now
         self.wrong = wrong
@@ -48,17 +62,55 @@ class World:
         self.organization = organization
         self.faults = Faults()
         self.api = AdminApi(organization, key=KEY, clock=self.time, page_buckets=page_buckets, faults=self.faults)
-        today = datetime.fromtimestamp(now, UTC).date()
-        environment = {"ANTHROPIC_ADMIN_API_KEY": KEY}
-        settings = load(["--api.base-url", "http://127.0.0.1", *flags], environment, today=today)
-        timing = Timing(clock=lambda: self.now + self.wrong, timer=self.time, sleep=self.sleep, spread=lambda: 0.5)
-        self.meter = Meter(settings, Credentials(KEY, None), timing, httpx.WSGITransport(app=self.api))
-        self._due = dict.fromkeys(REPORTS, now)
-        self._paces = {name: task.interval for name, task in self.meter.tasks().items()}
+        self.key = KEY
+        self.state = state
+        self.keep = keep
         self.outcomes: list[PollOutcome] = []
+        self.aborts: list[ExporterError] = []
+        self.seen: dict[str, float] = {}
+        """The counters as they were last scraped by ``run``, over restarts."""
+        self._flags = flags
+        self.start()
+
+    def start(self, *flags: str) -> None:
+        """Start the exporter, on the state file if there is one; settings stay as they were unless some are given."""
+        self._flags = flags or self._flags
+        today = datetime.fromtimestamp(self.now, UTC).date()
+        settings = load(
+            ["--api.base-url", "http://127.0.0.1", *self._flags], {"ANTHROPIC_ADMIN_API_KEY": self.key}, today=today
+        )
+        timing = Timing(clock=self.host_time, timer=self.time, sleep=self.sleep, spread=lambda: 0.5)
+        state = self.keep(str(self.state or ":memory:"), KINDS, self.now)
+        self.meter = Meter(
+            settings,
+            Credentials(self.key, None),
+            timing,
+            state,
+            transport=httpx.WSGITransport(app=self.api),
+            abort=self.aborts.append,
+        )
+        weakref.finalize(self.meter, _let_go, state)
+        self._due = dict.fromkeys(REPORTS, self.now)
+        self._paces = {name: task.interval for name, task in self.meter.tasks().items()}
+
+    def stop(self) -> None:
+        """End the exporter as SIGTERM does."""
+        self.meter.close()
+
+    def crash(self) -> None:
+        """End the exporter as SIGKILL does: go on with a copy of what is on the disk, and never let it write again."""
+        assert self.state
+        image = self.state.with_name(f"{self.state.name}.{len(self.outcomes)}")
+        for companion in ("", "-wal"):
+            if (part := Path(f"{self.state}{companion}")).exists():
+                shutil.copyfile(part, f"{image}{companion}")
+        self.state = image
 
     def time(self) -> float:
         return self.now
+
+    def host_time(self) -> float:
+        return self.now + self.wrong
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -70,7 +122,7 @@ class World:
     def run(self, seconds: float, scrape_every: float = 15) -> Page:
         """Let time pass, with polls when they are due and scrapes in between; return the last page."""
         end = self.now + seconds
-        seen = self._counters({})
+        self._counters()
         scrape = self.now + scrape_every
         while (moment := min(scrape, *self._due.values())) <= end:
             self.now = max(self.now, moment)
@@ -78,9 +130,9 @@ class World:
                 self._attempt(report)
             if scrape <= self.now:
                 scrape = self.now + scrape_every
-                seen = self._counters(seen)
+                self._counters()
         self.now = max(self.now, end)
-        self._counters(seen)
+        self._counters()
         return self.page()
 
     def _attempt(self, report: Report) -> None:
@@ -100,13 +152,20 @@ class World:
         """Scrape, and return the samples."""
         return parse(self.scrape())
 
-    def _counters(self, before: Mapping[str, float]) -> dict[str, float]:
-        """Scrape; fail on what no scrape may ever see: a counter that falls, or one that is gone."""
+    def _counters(self) -> None:
+        """Scrape; fail on what no scrape may ever see: a counter that falls, or one that is gone.
+
+        The counters about the exporter itself begin anew when it does.
+        """
         lines = (line.rpartition(" ") for line in self.scrape().splitlines() if not line.startswith("#"))
-        after = {series: float(value) for series, _, value in lines if series.partition("{")[0].endswith("_total")}
-        for series, value in before.items():
+        after = {
+            series: float(value)
+            for series, _, value in lines
+            if series.partition("{")[0].endswith("_total") and not series.startswith(OWN)
+        }
+        for series, value in self.seen.items():
             assert after.get(series, -1) >= value, f"{series} was {value}, is {after.get(series)} at {self.now}"
-        return after
+        self.seen = after
 
     def truth(self, start: float, end: float, as_of: float | None = None) -> Counter[tuple[str, ...]]:
         """Return what the organisation used, by the labels of the token counters."""
@@ -125,6 +184,12 @@ class World:
                 for token_type in TOKEN_TYPES:
                     counts[*labels, token_type] += getattr(tokens, token_type)
         return +counts
+
+
+def _let_go(state: StateFile) -> None:
+    """Close what a test has left open."""
+    with suppress(StateError):
+        state.close({})
 
 
 def parse(text: str) -> Page:

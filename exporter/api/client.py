@@ -36,6 +36,7 @@ from exporter.errors import (
 from exporter.model import RequestOutcome
 
 PATIENCE = 5.0
+OWNER = "anthropic-organization-id"
 API_VERSION = "2023-06-01"
 USER_AGENT = f"anthropic-exporter/{__version__} ({PROJECT_URL})"
 
@@ -155,7 +156,8 @@ class Client:
             if response is not None:
                 response.close()
             code = "none" if response is None else str(response.status_code)
-            self._listener.request(RequestOutcome(endpoint, code, self._timing.timer() - started, skew))
+            owner = response.headers.get(OWNER) if response is not None and response.is_success else None
+            self._listener.request(RequestOutcome(endpoint, code, self._timing.timer() - started, skew, owner))
         if response.status_code != 200:
             raise self._refusal(endpoint, response, _explanation(body, key))
         return body

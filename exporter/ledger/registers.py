@@ -9,9 +9,9 @@ from collections.abc import Iterable, Mapping
 from operator import add, sub
 from typing import Generic
 
-from exporter.model import DAY, HOUR, LOOKBACK, MINUTE, Number, Series, Window
+from exporter.ledger.record import Facts, Key
+from exporter.model import DAY, HOUR, LOOKBACK, MINUTE, Counts, Number, Series, Window
 
-Counts = tuple[Number, ...]
 Cells = dict[int, dict[Series, Counts[Number]]]
 
 COARSER = {MINUTE: HOUR, HOUR: DAY}
@@ -30,14 +30,18 @@ def zeros(counts: Counts[Number]) -> Counts[Number]:
 class Registers(Generic[Number]):
     """The registers of one report, from ``anchor`` (Unix seconds) on.
 
-    ``totals`` is what each series amounts to at ``boundary``, which only moves forward. ``late`` and ``overcounted``
-    are sums over the series of the ``measured`` family.
+    ``totals`` is what each series amounts to at ``boundary``, which only moves forward; ``base`` is the part of it that
+    frozen days hold. ``late`` and ``overcounted`` are sums over the series of the ``measured`` family. ``touched`` are
+    the registers that were changed or forgotten since somebody cleared it. Everything but the registers themselves,
+    the bases and ``facts`` follows from them.
     """
 
     def __init__(self, anchor: int, measured: str, zero: Number) -> None:
-        self._anchor = self.boundary = self.open_from = anchor
+        self.anchor = self.boundary = self.open_from = anchor
         self.totals: dict[Series, Counts[Number]] = {}
+        self.base: dict[Series, Counts[Number]] = {}
         self.late: Number = zero
+        self.touched: set[Key] = set()
         self._measured = measured
         self._zero: Number = zero
         self._own: dict[int, Cells[Number]] = {MINUTE: {}, HOUR: {}, DAY: {}}
@@ -51,15 +55,55 @@ class Registers(Generic[Number]):
         """How much the totals exceed what the API says now."""
         return sum(self._excess.values(), self._frozen_excess)
 
-    def observe(self, width: int, start: int, counts: Mapping[Series, Counts[Number]], settled: float) -> Number:
-        """Take in what the API says of one bucket; return how much of the measured family was unknown so far.
+    @property
+    def facts(self) -> Facts[Number]:
+        """What has to be known besides the registers and the bases, to go on from here."""
+        return Facts(
+            anchor=self.anchor,
+            boundary=self.boundary,
+            open_from=self.open_from,
+            late=self.late,
+            frozen_excess=self._frozen_excess,
+            excess=dict(self._excess),
+            final=frozenset(self._final),
+        )
+
+    def begin(self, anchor: int) -> None:
+        """Count from ``anchor`` on; nothing was observed yet."""
+        self.anchor = self.boundary = self.open_from = anchor
+
+    def restore(
+        self,
+        facts: Facts[Number],
+        bases: Mapping[Series, Counts[Number]],
+        registers: Mapping[Key, Counts[Number] | None],
+    ) -> None:
+        """Be what was kept: ``bases`` has every series that was ever seen."""
+        self.anchor, self.boundary, self.open_from = facts.anchor, facts.boundary, facts.open_from
+        self.base, self.totals = dict(bases), dict(bases)
+        for (width, start, series), counts in registers.items():
+            if counts is not None:
+                self._raise(width, start, series, counts)
+        self.late, self._frozen_excess = facts.late, facts.frozen_excess
+        self._excess, self._final = dict(facts.excess), set(facts.final)
+        self.touched.clear()
+
+    def value(self, key: Key) -> Counts[Number] | None:
+        """Return what a register holds, or None when there is none."""
+        width, start, series = key
+        return self._own[width].get(start, {}).get(series)
+
+    def observe(
+        self, width: int, start: int, counts: Mapping[Series, Counts[Number]], settled: float
+    ) -> dict[Series, Counts[Number]]:
+        """Take in what the API says of one bucket; return by how much its day grew, of the series that did.
 
         Buckets that begin before the anchor, or in a frozen day, change nothing. What ended by ``settled`` is taken
         for complete: figures that are lowered from then on are overcounted.
         """
-        unknown = self._zero
+        grown: dict[Series, Counts[Number]] = {}
         if start < self.open_from:
-            return unknown
+            return grown
         own = self._own[width].get(start, {})
         for series, reported in counts.items():
             known = own.get(series)
@@ -67,30 +111,30 @@ class Registers(Generic[Number]):
                 continue
             if known is None:
                 known = zeros(reported)
+                self.base.setdefault(series, known)
                 self.totals.setdefault(series, known)
             if (highest := tuple(map(max, known, reported))) != known:
                 growth = self._raise(width, start, series, highest)
-                if series.family == self._measured:
-                    unknown += sum(growth)
+                if any(growth):
+                    grown[series] = growth
         if start + width <= settled and not self._is_judged_coarser(width, start):
             self._judge(width, start, counts)
-        return unknown
+        return grown
 
-    def begin(self, anchor: int) -> bool:
-        """Move the anchor, as long as nothing was observed; return whether it was moved."""
-        if not self.totals:
-            self._anchor = self.boundary = self.open_from = anchor
-        return not self.totals
+    def measured(self, grown: Mapping[Series, Counts[Number]]) -> Number:
+        """Return the sum over the measured family."""
+        sums = (sum(counts, self._zero) for series, counts in grown.items() if series.family == self._measured)
+        return sum(sums, self._zero)
 
     def confirm(self, window: Window, now: float) -> None:
         """Note the days that ``window`` has read whole after their end: only those may freeze.
 
         What is left of the anchor's day is read in the coarsest buckets that begin after the anchor.
         """
-        first = max(window.start, self._anchor)
+        first = max(window.start, self.anchor)
         day = first - first % DAY
         while day < window.end:
-            begin = max(day, self._anchor)
+            begin = max(day, self.anchor)
             coarsest = next(width for width in (DAY, HOUR, MINUTE) if -(-begin // width) * width < day + DAY)
             if window.width == coarsest and window.start < begin + coarsest and day + DAY <= min(window.end, now):
                 self._final.add(day)
@@ -137,6 +181,7 @@ class Registers(Generic[Number]):
         """Raise one register; return by how much its day grew."""
         before = self._counted(width, start, series)
         self._own[width].setdefault(start, {})[series] = counts
+        self.touched.add((width, start, series))
         growth = tuple(map(sub, self._counted(width, start, series), before))
         settled = growth if start + width <= self.boundary else zeros(growth)
         while width in COARSER and any(growth):
@@ -182,17 +227,20 @@ class Registers(Generic[Number]):
         The anchor's own hour and day stay as they are: no coarser bucket of theirs is ever read to compare with.
         """
         for start in [start for start in self._finer[width] if start + width <= min(horizon, self.boundary)]:
-            if start < self._anchor:
+            if start < self.anchor:
                 continue
             own = self._own[width].setdefault(start, {})
             for series in self._finer[width][start]:
                 own[series] = self._counted(width, start, series)
+                self.touched.add((width, start, series))
             self._forget(start, start + width, [w for w in (MINUTE, HOUR) if w < width])
             del self._finer[width][start]
 
     def _freeze(self, day: int) -> None:
         """Let the totals hold the day for ever; what the API says of it from now on changes nothing."""
         self.open_from = day + DAY
+        for series in self._own[DAY].get(day, {}).keys() | self._finer[DAY].get(day, {}).keys():
+            self.base[series] = added(self.base[series], self._counted(DAY, day, series))
         self._final.discard(day)
         self._forget(day, day + DAY, (MINUTE, HOUR, DAY))
         for key in [key for key in self._excess if day <= key[1] < day + DAY]:
@@ -202,4 +250,4 @@ class Registers(Generic[Number]):
         for width in widths:
             for cells in (self._own[width], self._finer[width]):
                 for start in [start for start in cells if begin <= start < end]:
-                    del cells[start]
+                    self.touched |= {(width, start, series) for series in cells.pop(start)}

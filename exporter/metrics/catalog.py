@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from exporter.model import BILLED, SERVER_TOOL_REQUESTS, TOKENS, USAGE_DIMENSIONS
+from exporter.model import BILLED, SERVER_TOOL_REQUESTS, SERVER_TOOLS, TOKEN_TYPES, TOKENS, USAGE_DIMENSIONS
+
+LANES = {TOKENS: TOKEN_TYPES, SERVER_TOOL_REQUESTS: SERVER_TOOLS, BILLED: ()}
+"""The values of the last label, where a family's counts are told apart by one."""
 
 COST_LABELS = (*USAGE_DIMENSIONS, "cost_type", "token_type")
 
@@ -194,6 +197,24 @@ OWN = (
         ("field",),
         "Usage rows with a figure that this version does not count, or without one that it should have; "
         "a row counts at each read.",
+    ),
+    Metric(
+        "anthropic_exporter_state_loaded",
+        "gauge",
+        (),
+        "Whether the counters go on from a state file (1) or began anew at this start (0).",
+    ),
+    Metric(
+        "anthropic_exporter_state_commit_duration_seconds",
+        "histogram",
+        (),
+        "Seconds that writing the state file took, failed attempts included; one for each attempt at a poll.",
+    ),
+    Metric(
+        "anthropic_exporter_series_folded_total",
+        "counter",
+        ("family",),
+        "Series that came after a family was full (metrics.max_series) and are counted in the label set `other`.",
     ),
     Metric(
         "anthropic_exporter_clock_skew_seconds",

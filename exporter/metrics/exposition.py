@@ -9,13 +9,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from exporter.metrics import catalog
+from exporter.metrics.catalog import LANES
 from exporter.model import (
     BILLED,
     DEFAULT_WORKSPACE,
-    SERVER_TOOL_REQUESTS,
-    SERVER_TOOLS,
-    TOKEN_TYPES,
-    TOKENS,
     USAGE_DIMENSIONS,
     BillReading,
     Labels,
@@ -28,20 +25,16 @@ from exporter.model import (
 )
 from exporter.money.bill import month_to_date, previous_month_sums
 
-LANES = {TOKENS: TOKEN_TYPES, SERVER_TOOL_REQUESTS: SERVER_TOOLS, BILLED: ()}
-"""The values of the last label, where a family's counts are told apart by one."""
-
 Value = int | float | Decimal
 Sample = tuple[Labels, Value]
 Samples = Iterable[Sample]
 
 
 class SnapshotCollector(Collector):
-    """Shows the current snapshot as of ``clock()``; cannot fail, because all that can fail has failed before."""
+    """Shows a snapshot as of a moment (Unix seconds); cannot fail, because all that can fail has failed before."""
 
-    def __init__(self, current: Callable[[], Snapshot], clock: Callable[[], float]) -> None:
-        self._current = current
-        self._clock = clock
+    def __init__(self, shown: Callable[[], tuple[Snapshot, float]]) -> None:
+        self._shown = shown
 
     def describe(self) -> Iterator[Metric]:
         """Yield the families without samples, so that ``name[]`` filters and duplicate checks work."""
@@ -50,7 +43,7 @@ class SnapshotCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families that the snapshot has something for."""
-        snapshot, now = self._current(), self._clock()
+        snapshot, now = self._shown()
         for name, samples in _samples(snapshot, now).items():
             if listed := list(samples):
                 yield _family(catalog.BY_NAME[name], listed)
@@ -58,19 +51,13 @@ class SnapshotCollector(Collector):
             yield _arrival(snapshot.usage)
 
 
-def wsgi_app(registry: CollectorRegistry, served: Callable[[], None]) -> Callable[..., Iterable[bytes]]:
-    """Return a WSGI application that negotiates format and compression and serves ``registry``.
-
-    ``served`` is called before each page is rendered: from then on new series count as seen.
-    """
+def wsgi_app(registry: CollectorRegistry) -> Callable[..., Iterable[bytes]]:
+    """Return a WSGI application that negotiates format and compression and serves ``registry``; HEAD is as GET."""
     render: Callable[..., Iterable[bytes]] = make_wsgi_app(registry)
 
     def app(environ: dict[str, str], start_response: Callable[..., object]) -> Iterable[bytes]:
-        if environ["REQUEST_METHOD"] == "HEAD":
-            return render(environ | {"REQUEST_METHOD": "GET"}, start_response)
-        if environ["REQUEST_METHOD"] == "GET":
-            served()
-        return render(environ, start_response)
+        as_get = {"REQUEST_METHOD": "GET"} if environ["REQUEST_METHOD"] == "HEAD" else {}
+        return render(environ | as_get, start_response)
 
     return app
 

@@ -1,6 +1,7 @@
 """The metrics about ourselves: direct instrumentation, there from the first second."""
 
-from collections.abc import Iterable
+from collections import Counter as Counts
+from collections.abc import Iterable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -13,8 +14,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from exporter.metrics.catalog import BY_NAME
-from exporter.model import PollOutcome, Report, RequestOutcome
+from exporter.metrics.catalog import BY_NAME, LANES
+from exporter.model import PollOutcome, Report, RequestOutcome, Series
 
 REASONS = (
     "auth",
@@ -30,6 +31,7 @@ REASONS = (
 RETRIED = ("connection", "rate_limited", "server", "timeout")
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 """Histogram bounds: a request may take half a minute, a poll two."""
+COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 ENDPOINTS = ("usage", "cost", "organization", "workspaces", "api_keys")
 
 
@@ -55,11 +57,17 @@ class OwnMetrics:
         self._drift = self._counter("anthropic_exporter_schema_drift_total")
         self._request_seconds = self._histogram("anthropic_exporter_api_request_duration_seconds")
         self._poll_seconds = self._histogram("anthropic_exporter_poll_duration_seconds")
+        self._loaded = self._gauge("anthropic_exporter_state_loaded")
+        self._commit_seconds = self._histogram("anthropic_exporter_state_commit_duration_seconds", COMMIT_SECONDS)
+        self._folded = self._counter("anthropic_exporter_series_folded_total")
+        self._folds: Counts[str] = Counts()
         for report in reports:
             self._polls.labels(report)
             self._poll_seconds.labels(report)
             for reason in REASONS:
                 self._failures.labels(report, reason)
+        for family in LANES:
+            self._folded.labels(family)
         for endpoint in ENDPOINTS:
             self._request_seconds.labels(endpoint)
             for reason in RETRIED:
@@ -93,6 +101,21 @@ class OwnMetrics:
         else:
             self._failures.labels(outcome.report, outcome.reason).inc()
 
+    def state(self, *, loaded: bool) -> None:
+        """Say whether the counters go on from a state file."""
+        self._loaded.set(loaded)
+
+    def commit(self, seconds: float) -> None:
+        """Count one attempt to write the state file."""
+        self._commit_seconds.observe(seconds)
+
+    def folded(self, series: Iterable[Series]) -> None:
+        """Take note of all label sets that have no series of their own; there are never fewer of them."""
+        now = Counts(one.family for one in series)
+        for family, more in (now - self._folds).items():
+            self._folded.labels(family).inc(more * max(1, len(LANES[family])))
+        self._folds = now
+
     def _gauge(self, name: str) -> Gauge:
         metric = BY_NAME[name]
         return Gauge(name, metric.help, metric.labels, registry=self._registry)
@@ -101,6 +124,6 @@ class OwnMetrics:
         metric = BY_NAME[name]
         return Counter(name, metric.help, metric.labels, registry=self._registry)
 
-    def _histogram(self, name: str) -> Histogram:
+    def _histogram(self, name: str, bounds: Sequence[float] = SECONDS) -> Histogram:
         metric = BY_NAME[name]
-        return Histogram(name, metric.help, metric.labels, buckets=SECONDS, registry=self._registry)
+        return Histogram(name, metric.help, metric.labels, buckets=bounds, registry=self._registry)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from exporter.errors import ApiError, BadResponseError, RateLimitedError, TransientError
+from exporter.errors import BadResponseError, PollError, RateLimitedError, StateError, TransientError
 from exporter.model import PollOutcome, Report
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,8 @@ class Source:
 class Poll:
     """Runs a source; what fails in passing is taken up again within ``deadline`` seconds of the poll's begin.
 
-    ``publish`` runs after each attempt, whatever came of it; ``report`` hears how it went.
+    ``publish`` runs after each attempt, whatever came of it, and raises StateError if what is new cannot be kept;
+    ``report`` hears how it went.
     """
 
     def __init__(
@@ -64,10 +65,17 @@ class Poll:
         Between two steps ``give_way`` is asked whether something more urgent waits; what was done stays done.
         """
         begun = self._begun or _Begun(self._clock(), self._timer())
-        outcome = self._attempt(begun, give_way)
+        outcome = self._published(self._attempt(begun, give_way))
         self._begun = None if outcome.ended else begun
-        self._publish()
         self._report(outcome)
+        return outcome
+
+    def _published(self, outcome: PollOutcome) -> PollOutcome:
+        """Publish; what was read but cannot be kept is as good as not read, and is tried again soon."""
+        try:
+            self._publish()
+        except StateError as error:
+            return replace(outcome, reason=error.reason, message=str(error), retry_in=outcome.retry_in or 0.0)
         return outcome
 
     def _attempt(self, begun: "_Begun", give_way: Callable[[], bool]) -> PollOutcome:
@@ -113,10 +121,10 @@ class _Begun:
     attempts: int = 0
     planned: float = 0.0
     left: list[Step] = field(default_factory=list)
-    failure: ApiError | None = None
+    failure: PollError | None = None
 
 
-def _graver(known: ApiError | None, new: ApiError | None) -> ApiError | None:
+def _graver(known: PollError | None, new: PollError | None) -> PollError | None:
     """Return the failure that decides when to come back: of two the later one only if it has a longer wish."""
     if known is None or new is None:
         return new or known
@@ -124,11 +132,11 @@ def _graver(known: ApiError | None, new: ApiError | None) -> ApiError | None:
     return new if wishes[1] > wishes[0] else known
 
 
-def _take(step: Step) -> ApiError | None:
-    """Run one step; whatever else than an ``ApiError`` it raises is our mistake, and must not stop the meter."""
+def _take(step: Step) -> PollError | None:
+    """Run one step; whatever else than an ``PollError`` it raises is our mistake, and must not stop the meter."""
     try:
         step()
-    except ApiError as error:
+    except PollError as error:
         return error
     except Exception as error:
         logger.exception("a poll met what it was not made for")

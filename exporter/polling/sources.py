@@ -9,7 +9,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.model import DAY, ApiKey, Bucket, Names, Organization, Window, Workspace
 from exporter.money.bill import Bill, first_day_needed
 from exporter.polling.poll import Source, Step
-from exporter.polling.windows import Tiers, every, floor, split
+from exporter.polling.windows import Days, Tiers, every
 
 COST_REVISION = 35 * DAY
 USAGE_REVISION = 7 * DAY
@@ -49,29 +49,26 @@ def cost_source(
     read: Callable[[Window], list[Bucket[Decimal]]],
     ledger: Ledger[Decimal],
     bill: Bill,
-    history_from: float,
+    days: Days,
     *,
     clock: Callable[[], float],
     served: Callable[[], float],
 ) -> Source:
-    """Read finished days into the bill and the billed counters, from the day of ``history_from`` on.
+    """Read finished days into the bill and the billed counters.
 
     The range always holds finished days, on the first of a month too: the API refuses an empty one. It goes back to
     what the gauges need and, after an outage, to the first day that may have changed since it was read.
     """
-    unread = floor(history_from, DAY)
 
     def take(window: Window) -> None:
-        nonlocal unread
-        days = read(window)
+        found = read(window)
         now = clock()
-        bill.observe(days)
-        ledger.observe(window, days, now)
-        unread = max(unread, min(window.end, floor(now, DAY) - COST_REVISION))
+        bill.observe(found)
+        ledger.observe(window, found, now)
+        days.done(window, now)
 
     def steps(now: float) -> list[Step]:
-        start = min(first_day_needed(now, COST_REVISION), unread)
-        return [partial(take, window) for window in split(DAY, start, floor(now, DAY))]
+        return [partial(take, window) for window in days.due(first_day_needed(now, COST_REVISION), now)]
 
     return Source("cost", steps, lambda polled: ledger.complete(polled, served()))
 

@@ -4,7 +4,7 @@ Three tiers look at the same usage: minutes at each poll, hours and days now and
 finer tier looks back. After downtime each tier goes back to where it was last read.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from math import inf
 
 from exporter.model import DAY, HOUR, LOOKBACK, MINUTE, MOST_BUCKETS, Bucket, Window
@@ -53,6 +53,15 @@ class Tiers:
         self._read: dict[int, float] = {}
         self._begun: dict[int, float] = {}
         self._left: dict[int, list[Window]] = {DAY: [], HOUR: []}
+
+    @property
+    def progress(self) -> dict[str, float]:
+        """When each tier was last read to its end, by bucket width."""
+        return {str(width): read for width, read in self._read.items()}
+
+    def resume(self, progress: Mapping[str, float]) -> None:
+        """Go on from there."""
+        self._read = {int(width): read for width, read in progress.items()}
 
     def due(self, now: float) -> list[Window]:
         """Return the windows to read now, the coarsest first: the freshest data comes last."""
@@ -112,3 +121,31 @@ class Tiers:
             return []
         minutes = split(MINUTE, self.anchor, hour) if now - LOOKBACK[MINUTE] > hour else []
         return minutes + split(HOUR, hour, min(day, floor(now, HOUR)))
+
+
+class Days:
+    """What of the cost is to be read next; days before ``unread`` (Unix seconds) were read when they were final.
+
+    A day is final ``revision`` seconds after its end.
+    """
+
+    def __init__(self, anchor: float, revision: int) -> None:
+        self._revision = revision
+        self._unread = floor(anchor, DAY)
+
+    @property
+    def progress(self) -> dict[str, float]:
+        """The first day that may still change."""
+        return {"unread": self._unread}
+
+    def resume(self, progress: Mapping[str, float]) -> None:
+        """Go on from there."""
+        self._unread = int(progress.get("unread", self._unread))
+
+    def due(self, first: int, now: float) -> list[Window]:
+        """Return the finished days from ``first`` on, or from the first that may have changed if that is earlier."""
+        return split(DAY, min(first, self._unread), floor(now, DAY))
+
+    def done(self, window: Window, now: float) -> None:
+        """Note that ``window`` was read whole."""
+        self._unread = max(self._unread, min(window.end, floor(now, DAY) - self._revision))

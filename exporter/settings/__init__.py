@@ -116,14 +116,13 @@ class Metrics(_Section):
         default=20000,
         ge=1,
         description="series per metric family before new ones fold into `other`",
-        json_schema_extra=_RESERVED,
     )
 
 
 class State(_Section):
     """The state file."""
 
-    path: FileName = _setting("./anthropic-exporter.db", "file that keeps the counters", reserved=True)
+    path: FileName = _setting("./anthropic-exporter.db", "file that keeps the counters; :memory: for none")
 
 
 class Web(_Section):

@@ -40,9 +40,9 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class Server:
-    """Listens on ``host:port`` from construction on; ``port`` 0 takes a free one."""
+    """Has ``host:port`` from construction on, and answers once it is started; ``port`` 0 takes a free one."""
 
-    def __init__(self, app: App, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         kind = type("_FamilyServer", (_Server,), {"address_family": family})
         try:
@@ -52,7 +52,6 @@ class Server:
                 f"cannot listen on {host or '*'}:{port}: {error.strerror or error}; "
                 "choose another address with --web.listen-address"
             ) from None
-        self._server.set_app(app)
         self._thread = threading.Thread(target=self._server.serve_forever, name="web", daemon=True)
 
     @property
@@ -62,8 +61,9 @@ class Server:
         name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(str(host), str(host))  # noqa: S104 - compared, not bound
         return f"http://{f'[{name}]' if ':' in name and '[' not in name else name}:{port}"
 
-    def start(self) -> None:
-        """Answer requests, in threads of its own."""
+    def start(self, app: App) -> None:
+        """Let ``app`` answer requests, in threads of its own."""
+        self._server.set_app(app)
         self._thread.start()
 
     def stop(self) -> None:

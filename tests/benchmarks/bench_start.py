@@ -35,8 +35,8 @@ def start(*flags: str) -> None:
     """Start the program once and print what it took."""
     organization = SimulatedOrganization(seed=DEMO_SEED, started=int(time.time()) - DEMO_HISTORY)
     api = AdminApi(organization, key=KEY, clock=time.time)
-    with serve(api) as server, tempfile.TemporaryFile("w+") as log:
-        base = ["--api.base-url", server.url, "--web.listen-address", "127.0.0.1:0"]
+    with serve(api) as server, tempfile.TemporaryFile("w+") as log, tempfile.TemporaryDirectory() as folder:
+        base = ["--api.base-url", server.url, "--web.listen-address", "127.0.0.1:0", "--state.path", f"{folder}/state"]
         command = [sys.executable, "-m", "exporter", *base, *flags]
         begun = time.monotonic()
         process = subprocess.Popen(command, env=os.environ | {"ANTHROPIC_ADMIN_API_KEY": KEY}, stderr=log)

@@ -205,7 +205,8 @@ def test_a_port_in_use_is_one_line_with_a_remedy(refusing: socket.socket, api_ur
     refusing.listen()
     begun = time.monotonic()
     taken = address(refusing)
-    done = call(sys.executable, "-m", "exporter", "--api.base-url", api_url, "--web.listen-address", taken)
+    serve_there = ("--api.base-url", api_url, "--web.listen-address", taken, "--state.path", ":memory:")
+    done = call(sys.executable, "-m", "exporter", *serve_there)
     assert time.monotonic() - begun < 3
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert taken in done.stderr
@@ -315,7 +316,7 @@ def test_a_key_file_that_is_rotated_heals_without_a_restart(
 def test_a_setting_without_effect_is_warned_about(run: Start, api_url: str) -> None:
     warning = 'level=warning msg="this setting has no effect in this version" setting=limits.poll_interval\n'
     assert warning in run(api_url, "--limits.poll-interval", "77").log()
-    assert "no effect" not in run(api_url).log()
+    assert "no effect" not in run(api_url, "--state.path", "another.db").log()
 
 
 def test_a_telemetry_path_of_ones_own(run: Start, api_url: str) -> None:

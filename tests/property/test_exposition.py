@@ -10,6 +10,7 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from exporter.ledger.publication import Publication
 from exporter.metrics.catalog import COST_LABELS
 from exporter.metrics.page import Page
 from exporter.model import (
@@ -19,7 +20,6 @@ from exporter.model import (
     USAGE_DIMENSIONS,
     BillReading,
     Histogram,
-    Line,
     Reading,
     Series,
     Snapshot,
@@ -41,8 +41,8 @@ dollars = st.dictionaries(st.tuples(*[words] * 7), st.decimals(0, 10**9, places=
 
 
 def snapshot(used: dict[tuple[str, ...], tuple[int, ...]], billed: dict[tuple[str, ...], Decimal]) -> Snapshot:
-    usage = {Series(TOKENS, labels): Line(0.0, (counts,)) for labels, counts in used.items()}
-    bill = {Series(BILLED, labels): Line(0.0, ((amount,),)) for labels, amount in billed.items()}
+    usage = {Series(TOKENS, labels): (counts,) for labels, counts in used.items()}
+    bill = {Series(BILLED, labels): ((amount,),) for labels, amount in billed.items()}
     return Snapshot(
         Reading(0, WATERMARK, usage, 0, 0, NO_ARRIVALS),
         Reading(0, WATERMARK, bill, Decimal(0), Decimal(0), NO_ARRIVALS),
@@ -56,7 +56,9 @@ def test_every_sample_survives(
     used: dict[tuple[str, ...], tuple[int, ...]], billed: dict[tuple[str, ...], Decimal], accept: str
 ) -> None:
     shown = snapshot(used, billed)
-    page = Page(current=lambda: shown, served=lambda _now: None, clock=lambda: NOW, version="1", reports=["usage"])
+    publication = Publication(lambda: NOW)
+    publication.put(shown)
+    page = Page(publication, version="1", reports=["usage"])
     with httpx.Client(transport=httpx.WSGITransport(app=page.app), base_url="http://here") as client:
         body = client.get("/metrics", headers={"accept": accept}).text
 

@@ -47,7 +47,13 @@ def view(uses: list[Use], window: Window, as_of: float) -> list[Bucket[int]]:
 
 def ledger(*, reaches_back: bool = False, hold: float = 150) -> Ledger[int]:
     return Ledger(
-        Registers(ANCHOR, TOKENS, 0), settle=300, grace=90, hold=hold, reaches_back=reaches_back, revision=7 * DAY
+        Registers(ANCHOR, TOKENS, 0),
+        settle=300,
+        grace=90,
+        hold=hold,
+        reaches_back=reaches_back,
+        revision=7 * DAY,
+        most_series=1000,
     )
 
 
@@ -72,7 +78,7 @@ class Run:
             self.tiers.done(window)
         self.tiers.complete(self.now)
         self.ledger.complete(self.now, self.now)
-        self.reading, self.served_at = self.ledger.reading(self.now, self.served_at), None
+        self.reading, self.served_at = self.ledger.reading(self.now, self.reading, self.served_at), None
 
     def scrape(self) -> dict[Series, int]:
         assert self.reading
@@ -182,7 +188,7 @@ def test_a_clock_that_was_set_back_lowers_neither_watermark_nor_counters() -> No
     assert run.reading
     reached = run.reading.watermark.at(run.now)
     run.ledger.complete(run.now - HOUR, run.now)
-    run.reading = run.ledger.reading(run.now, run.now)
+    run.reading = run.ledger.reading(run.now, run.reading, run.now)
     assert run.reading
     assert run.reading.watermark.at(run.now) == reached
     run.scrape()

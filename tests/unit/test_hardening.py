@@ -131,9 +131,12 @@ def test_a_page_that_fails_is_a_500_and_a_log_line(caplog: pytest.LogCaptureFixt
 
 
 def test_a_mark_belongs_to_the_snapshot_it_was_made_for() -> None:
-    publication = Publication()
-    publication.mark_served(5.0)
-    publication.mark_served(9.0)
+    times = iter([5.0, 9.0, 12.0])
+    publication = Publication(lambda: next(times))
+    publication.serve()
+    publication.serve()
     assert publication.served_at == 5
     publication.put(Snapshot())
+    assert publication.served_at is None
+    assert publication.look() == (Snapshot(), 12)
     assert publication.served_at is None

@@ -42,8 +42,10 @@ def test_a_new_series_is_shown_at_0_with_all_token_types_for_the_hold_after_its_
     world.now += 60
     world.poll("usage")
     world.now += 89
+    world.poll("usage")
     assert total(world.page(), TOKENS) == 0
     world.now += 2
+    world.poll("usage")
     assert total(world.page(), TOKENS) == 600
 
 

@@ -53,8 +53,8 @@ def test_healthy_is_as_alive_as_the_schedule() -> None:
 
 
 def test_the_server_says_where_it_is_and_stops() -> None:
-    server = Server(router({"/": text("200 OK", "here")}), "127.0.0.1", 0)
-    server.start()
+    server = Server("127.0.0.1", 0)
+    server.start(router({"/": text("200 OK", "here")}))
     assert httpx.get(server.url, trust_env=False).text == "here"
     server.stop()
     with pytest.raises(httpx.ConnectError):
@@ -65,6 +65,6 @@ def test_a_taken_port_and_a_bad_host_are_one_clear_line() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(StartError, match=rf"127\.0\.0\.1:{port}.*--web\.listen-address"):
-            Server(text("200 OK", ""), "127.0.0.1", port)
+            Server("127.0.0.1", port)
     with pytest.raises(StartError, match=r"192\.0\.2\.1:0"):
-        Server(text("200 OK", ""), "192.0.2.1", 0)
+        Server("192.0.2.1", 0)

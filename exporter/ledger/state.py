@@ -1,0 +1,274 @@
+"""The state file: what the counters need to go on after a restart or a crash, in one SQLite database.
+
+A record is committed, through to the disk, before the snapshot that it covers is served. Only the process that holds
+the lock file writes; others may read meanwhile.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from exporter.errors import SettingsError, StateError
+from exporter.ledger.codec import Kind, counts_of, counts_text, facts_note, facts_of, labels_text, series_of
+from exporter.ledger.place import Place, primary_code
+from exporter.ledger.record import Key, Record, SeriesRecord, Standstill
+
+if TYPE_CHECKING:
+    from exporter.model import Counts, Series
+
+APPLICATION_ID = 0x616E7478
+"""``antx`` in ASCII: tells our files from other SQLite databases."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    CREATE TABLE series (
+        id INTEGER PRIMARY KEY, report TEXT NOT NULL, family TEXT NOT NULL, labels TEXT NOT NULL,
+        base TEXT NOT NULL, held TEXT, grown INTEGER NOT NULL, UNIQUE (report, family, labels)
+    );
+    CREATE TABLE register (
+        series INTEGER NOT NULL REFERENCES series, width INTEGER NOT NULL, start INTEGER NOT NULL, counts TEXT NOT NULL,
+        PRIMARY KEY (series, width, start)
+    ) WITHOUT ROWID;
+    CREATE TABLE folded (
+        report TEXT NOT NULL, family TEXT NOT NULL, labels TEXT NOT NULL, PRIMARY KEY (report, family, labels)
+    ) WITHOUT ROWID;
+    """,
+)
+"""Each brings a file from one schema version (``user_version``) to the next."""
+
+CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+BUSY_SECONDS = 5.0
+LEDGER = "ledger."
+"""Before the report's name: the note with the facts of its ledger."""
+
+
+class CorruptError(Exception):
+    """The file is not what it should be."""
+
+
+class StateFile:
+    """The state at a path, ``:memory:`` for none; what it held is in ``records`` and ``notes``.
+
+    ``kinds`` are the reports that are kept, with the numbers that they count in. A corrupt file is renamed,
+    ``set_aside`` says to what, and a new one begun; ``now`` is Unix seconds, for the new name. Anything else that
+    keeps the state from being read or written raises SettingsError or StartError.
+    """
+
+    def __init__(self, path: str, kinds: Mapping[str, Kind], now: float) -> None:
+        self._place = Place(path)
+        self._place.lock()
+        self.path = self._place.path
+        self.set_aside: str | None = None
+        try:
+            try:
+                self._open(kinds)
+            except CorruptError:
+                self._connection.close()
+                self.set_aside = self._place.move("corrupt", now)
+                self._open(kinds)
+        except (sqlite3.Error, OSError) as error:
+            self._place.unlock()
+            raise self._place.refusal(error) from None
+        except BaseException:
+            self._place.unlock()
+            raise
+
+    @property
+    def loaded(self) -> bool:
+        """Whether counters were found."""
+        return bool(self.records)
+
+    def claim(self, scope: Mapping[str, str]) -> None:
+        """Keep what the counters count, by the settings' names; refuse a file that was begun with something else."""
+        known: Mapping[str, str] = self.notes.get("scope", scope)
+        for name in sorted(known.keys() | scope.keys()):
+            was, wanted = known.get(name, ""), scope.get(name, "")
+            if was != wanted:
+                raise SettingsError(
+                    f"the state file {self.path} was begun with {name} = {was or 'unset'}, and now it is "
+                    f"{wanted or 'unset'}; set it back, or choose another --state.path"
+                )
+        try:
+            with self._transaction():
+                self._note({"scope": dict(scope)})
+        except sqlite3.Error as error:
+            raise self._place.refusal(error) from None
+
+    def commit(self, records: Mapping[str, Record[Any]], notes: Mapping[str, Any]) -> None:
+        """Keep what changed, all or nothing; raise StateError and keep nothing if it cannot be written."""
+        with self._told(), self._transaction():
+            for report, record in records.items():
+                self._write(report, record)
+            self._note(notes)
+
+    def close(self, stood: Mapping[str, Standstill[Any]]) -> None:
+        """Keep what was really served, and let go of the file; raise StateError if that cannot be written."""
+        try:
+            with self._told(), self._transaction():
+                for report, still in stood.items():
+                    self._stand(report, still)
+        finally:
+            with suppress(sqlite3.Error):
+                self._connection.close()
+            self._place.unlock()
+
+    def _open(self, kinds: Mapping[str, Kind]) -> None:
+        self._connection = sqlite3.connect(
+            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        self._ids: dict[tuple[str, Series], int] = {}
+        self._newest = 0
+        try:
+            self._check()
+            self._migrate()
+            ledgers = self._read()
+            self.records = {
+                report: self._record(report, kind, ledgers[report])
+                for report, kind in kinds.items()
+                if report in ledgers
+            }
+        except sqlite3.DatabaseError as error:
+            if primary_code(error) in CORRUPT:
+                raise CorruptError from None
+            raise
+        except (ValueError, KeyError, TypeError, ArithmeticError):
+            raise CorruptError from None
+
+    def _check(self) -> None:
+        """Refuse what is not ours or from the future; find out what is broken."""
+        application, version = (self._pragma(name) for name in ("application_id", "user_version"))
+        tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if tables and application != APPLICATION_ID:
+            raise SettingsError(
+                f"state.path is {self.path!r}: that is a database of another program; choose another --state.path"
+            )
+        if version > len(MIGRATIONS):
+            raise SettingsError(
+                f"the state file {self.path} was written by a newer version (schema {version}, this one knows "
+                f"{len(MIGRATIONS)}); run that version, or choose another --state.path"
+            )
+        if self._pragma("quick_check") != "ok":
+            raise CorruptError
+
+    def _pragma(self, name: str) -> Any:
+        return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
+
+    def _migrate(self) -> None:
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        done = self._pragma("user_version")
+        for number, script in enumerate(MIGRATIONS[done:], done + 1):
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {script} PRAGMA application_id = {APPLICATION_ID};"
+                f"PRAGMA user_version = {number}; COMMIT"
+            )
+
+    def _read(self) -> dict[str, Any]:
+        """Read the notes; return those about ledgers apart, by report."""
+        found = {key: json.loads(value) for key, value in self._connection.execute("SELECT key, value FROM note")}
+        ledgers = {key.removeprefix(LEDGER): found.pop(key) for key in list(found) if key.startswith(LEDGER)}
+        self.notes: dict[str, Any] = found
+        return ledgers
+
+    def _record(self, report: str, kind: Kind, ledger: Mapping[str, Any]) -> Record[Any]:
+        series: dict[Series, SeriesRecord[Any]] = {}
+        names: dict[int, Series] = {}
+        rows = self._rows("SELECT id, family, labels, base, held, grown FROM series WHERE report = ?", report)
+        for number, family, labels, base, held, grown in rows:
+            name = names[number] = series_of(family, labels)
+            series[name] = SeriesRecord(
+                counts_of(base, kind), None if held is None else counts_of(held, kind), int(grown)
+            )
+        self._ids |= {(report, name): number for number, name in names.items()}
+        self._newest = max(self._newest, *names, 0)
+        registers: dict[Key, Counts[Any] | None] = {
+            (width, start, names[number]): counts_of(counts, kind)
+            for number, width, start, counts in self._rows(
+                "SELECT series, width, start, counts FROM register JOIN series ON id = series WHERE report = ?", report
+            )
+        }
+        folded = {series_of(*row) for row in self._rows("SELECT family, labels FROM folded WHERE report = ?", report)}
+        return Record(facts_of(ledger, kind), ledger["reach"], bool(ledger["reaches_back"]), series, registers, folded)
+
+    def _rows(self, query: str, report: str) -> sqlite3.Cursor:
+        return self._connection.execute(query, (report,))
+
+    def _write(self, report: str, record: Record[Any]) -> None:
+        """Write what changed; a register that is None is deleted."""
+        write, ids = self._connection.executemany, self._ids
+        for series in record.series:
+            if (report, series) not in ids:
+                ids[report, series] = self._newest = self._newest + 1
+        write(
+            "INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "base = excluded.base, held = excluded.held, grown = excluded.grown",
+            (
+                (
+                    ids[report, series],
+                    report,
+                    series.family,
+                    labels_text(series),
+                    counts_text(kept.base),
+                    None if kept.held is None else counts_text(kept.held),
+                    kept.grown,
+                )
+                for series, kept in record.series.items()
+            ),
+        )
+        write(
+            "INSERT OR REPLACE INTO register VALUES (?, ?, ?, ?)",
+            (
+                (ids[report, series], width, start, counts_text(counts))
+                for (width, start, series), counts in record.registers.items()
+                if counts is not None
+            ),
+        )
+        write(
+            "DELETE FROM register WHERE series = ? AND width = ? AND start = ?",
+            (
+                (ids[report, series], width, start)
+                for (width, start, series), counts in record.registers.items()
+                if counts is None
+            ),
+        )
+        write(
+            "INSERT OR IGNORE INTO folded VALUES (?, ?, ?)",
+            ((report, series.family, labels_text(series)) for series in record.folded),
+        )
+        self._note({LEDGER + report: facts_note(record)})
+
+    def _stand(self, report: str, still: Standstill[Any]) -> None:
+        """Let the series stand at what was served; the facts are those of the last commit but for the reach."""
+        self._connection.executemany(
+            "UPDATE series SET held = ? WHERE id = ?",
+            ((counts_text(counts), self._ids[report, series]) for series, counts in still.values.items()),
+        )
+        facts = json.loads(self._rows("SELECT value FROM note WHERE key = ?", LEDGER + report).fetchone()[0])
+        self._note({LEDGER + report: facts | {"reach": still.watermark}})
+
+    def _note(self, notes: Mapping[str, Any]) -> None:
+        changed = [(key, json.dumps(value)) for key, value in notes.items() if self.notes.get(key) != value]
+        self._connection.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", changed)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise StateError(f"the state file {self.path} cannot be written: {error}") from None
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Commit what is written inside; whatever goes wrong, nothing of it stays."""
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                with suppress(sqlite3.Error):
+                    self._connection.execute("ROLLBACK")
+            raise
