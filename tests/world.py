@@ -67,6 +67,8 @@ class World:
         self.keep = keep
         self.outcomes: list[PollOutcome] = []
         self.aborts: list[ExporterError] = []
+        self.zero_first = False
+        """Whether each counter that ``run`` meets for the first time has to be 0."""
         self.seen: dict[str, float] = {}
         """The counters as they were last scraped by ``run``, over restarts."""
         self._flags = flags
@@ -122,7 +124,7 @@ class World:
     def run(self, seconds: float, scrape_every: float = 15) -> Page:
         """Let time pass, with polls when they are due and scrapes in between; return the last page."""
         end = self.now + seconds
-        self._counters()
+        self.watch()
         scrape = self.now + scrape_every
         while (moment := min(scrape, *self._due.values())) <= end:
             self.now = max(self.now, moment)
@@ -130,9 +132,9 @@ class World:
                 self._attempt(report)
             if scrape <= self.now:
                 scrape = self.now + scrape_every
-                self._counters()
+                self.watch()
         self.now = max(self.now, end)
-        self._counters()
+        self.watch()
         return self.page()
 
     def _attempt(self, report: Report) -> None:
@@ -152,7 +154,7 @@ class World:
         """Scrape, and return the samples."""
         return parse(self.scrape())
 
-    def _counters(self) -> None:
+    def watch(self) -> None:
         """Scrape; fail on what no scrape may ever see: a counter that falls, or one that is gone.
 
         The counters about the exporter itself begin anew when it does.
@@ -165,6 +167,8 @@ class World:
         }
         for series, value in self.seen.items():
             assert after.get(series, -1) >= value, f"{series} was {value}, is {after.get(series)} at {self.now}"
+        new = {series: value for series, value in after.items() if value and series not in self.seen}
+        assert not (self.zero_first and new), f"first seen above 0: {new} at {self.now}"
         self.seen = after
 
     def truth(self, start: float, end: float, as_of: float | None = None) -> Counter[tuple[str, ...]]:
