@@ -26,6 +26,8 @@ commands:
   serve      poll the Admin API and serve the metrics (the default)
   check      try settings, key and every endpoint once, and say what was found
   demo       serve the metrics of a simulated organisation; needs no key
+  state show | reset
+             say what the state file holds; or move it aside and begin anew
   --version  print the version
   --help     print this text
 
@@ -63,7 +65,10 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:
-    commands = {"serve": _serve, "check": _check, "demo": _demo}
+    return _known(name, {"serve": _serve, "check": _check, "demo": _demo, "state": _state})
+
+
+def _known(name: str, commands: Mapping[str, Callable[..., int]]) -> Callable[..., int]:
     if name not in commands:
         from exporter.settings.sources import nearest
 
@@ -90,6 +95,16 @@ def _demo(flags: Sequence[str]) -> int:
 
     settings = _load(flags, defaults=app.DEMO_DEFAULTS, needs_key=False)
     return app.demo(settings, lambda text: print(text, flush=True))
+
+
+def _state(flags: Sequence[str]) -> int:
+    from exporter import settings, state
+
+    name, flags = settings.command(flags)
+    if not name:
+        raise SettingsError("state: say what to do, show or reset")
+    command = _known(name, {"show": state.show, "reset": state.reset})
+    return command(_load(flags, needs_key=False))
 
 
 def _load(flags: Sequence[str], *, defaults: Mapping[str, Any] | None = None, needs_key: bool = True) -> "Settings":

@@ -30,7 +30,6 @@ from exporter.model import (
     Names,
     Number,
     PollOutcome,
-    Reading,
     Report,
     RequestOutcome,
     Snapshot,
@@ -126,8 +125,12 @@ class Meter:
         """Serve nothing new and keep what was served last; raise StateError if that cannot be written."""
         with self._writing:
             self._closed = True
-            last = self._publication.close()
-            self._state.close(_standstill(*last) if last else {})
+            snapshot, now = self._publication.close() or (Snapshot(), 0.0)
+            stood: dict[str, Standstill[Any]] = {}
+            for report, reading in (("usage", snapshot.usage), ("cost", snapshot.billed)):
+                if reading:
+                    stood[report] = Standstill.at(reading, now)
+            self._state.close(stood)
 
     def _ledger(self, registers: Registers[Number], *, settle: float, grace: float, revision: int) -> Ledger[Number]:
         return Ledger(
@@ -304,15 +307,4 @@ def _scope(settings: Settings) -> dict[str, str]:
         "usage.workspace_ids": ",".join(sorted({*usage.workspace_ids})),
         "usage.models": ",".join(sorted({*usage.models})),
         "usage.service_tiers": ",".join(sorted({*usage.service_tiers})),
-    }
-
-
-def _standstill(snapshot: Snapshot, now: float) -> dict[str, Standstill[Any]]:
-    readings: dict[str, Reading[Any] | None] = {"usage": snapshot.usage, "cost": snapshot.billed}
-    return {
-        report: Standstill(
-            reading.watermark.at(now), {series: reading.counts(line, now) for series, line in reading.lines.items()}
-        )
-        for report, reading in readings.items()
-        if reading
     }

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Generic
 
-from exporter.model import Counts, Number, Series
+from exporter.model import Counts, Number, Reading, Series
 
 Key = tuple[int, int, Series]
 """A register: bucket width, bucket start (Unix seconds), series."""
@@ -58,3 +58,10 @@ class Standstill(Generic[Number]):
 
     watermark: float
     values: Mapping[Series, Counts[Number]]
+
+    @classmethod
+    def at(cls, reading: Reading[Number], now: float) -> "Standstill[Number]":
+        """Return what ``reading`` showed at ``now`` (Unix seconds)."""
+        return cls(
+            reading.watermark.at(now), {series: reading.counts(line, now) for series, line in reading.lines.items()}
+        )

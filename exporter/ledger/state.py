@@ -14,39 +14,12 @@ from exporter.errors import SettingsError, StateError
 from exporter.ledger.codec import Kind, counts_of, counts_text, facts_note, facts_of, labels_text, series_of
 from exporter.ledger.place import Place, primary_code
 from exporter.ledger.record import Key, Record, SeriesRecord, Standstill
+from exporter.ledger.schema import BUSY_SECONDS, LEDGER, CorruptError, check, migrate, notes_of
 
 if TYPE_CHECKING:
     from exporter.model import Counts, Series
 
-APPLICATION_ID = 0x616E7478
-"""``antx`` in ASCII: tells our files from other SQLite databases."""
-
-MIGRATIONS = (
-    """
-    CREATE TABLE note (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE series (
-        id INTEGER PRIMARY KEY, report TEXT NOT NULL, family TEXT NOT NULL, labels TEXT NOT NULL,
-        base TEXT NOT NULL, held TEXT, grown INTEGER NOT NULL, UNIQUE (report, family, labels)
-    );
-    CREATE TABLE register (
-        series INTEGER NOT NULL REFERENCES series, width INTEGER NOT NULL, start INTEGER NOT NULL, counts TEXT NOT NULL,
-        PRIMARY KEY (series, width, start)
-    ) WITHOUT ROWID;
-    CREATE TABLE folded (
-        report TEXT NOT NULL, family TEXT NOT NULL, labels TEXT NOT NULL, PRIMARY KEY (report, family, labels)
-    ) WITHOUT ROWID;
-    """,
-)
-"""Each brings a file from one schema version (``user_version``) to the next."""
-
 CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-BUSY_SECONDS = 5.0
-LEDGER = "ledger."
-"""Before the report's name: the note with the facts of its ledger."""
-
-
-class CorruptError(Exception):
-    """The file is not what it should be."""
 
 
 class StateFile:
@@ -122,9 +95,9 @@ class StateFile:
         self._ids: dict[tuple[str, Series], int] = {}
         self._newest = 0
         try:
-            self._check()
-            self._migrate()
-            ledgers = self._read()
+            check(self._connection, self.path)
+            migrate(self._connection)
+            self.notes, ledgers = notes_of(self._connection)
             self.records = {
                 report: self._record(report, kind, ledgers[report])
                 for report, kind in kinds.items()
@@ -136,42 +109,6 @@ class StateFile:
             raise
         except (ValueError, KeyError, TypeError, ArithmeticError):
             raise CorruptError from None
-
-    def _check(self) -> None:
-        """Refuse what is not ours or from the future; find out what is broken."""
-        application, version = (self._pragma(name) for name in ("application_id", "user_version"))
-        tables = self._connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
-        if tables and application != APPLICATION_ID:
-            raise SettingsError(
-                f"state.path is {self.path!r}: that is a database of another program; choose another --state.path"
-            )
-        if version > len(MIGRATIONS):
-            raise SettingsError(
-                f"the state file {self.path} was written by a newer version (schema {version}, this one knows "
-                f"{len(MIGRATIONS)}); run that version, or choose another --state.path"
-            )
-        if self._pragma("quick_check") != "ok":
-            raise CorruptError
-
-    def _pragma(self, name: str) -> Any:
-        return self._connection.execute(f"PRAGMA {name}").fetchone()[0]
-
-    def _migrate(self) -> None:
-        self._connection.execute("PRAGMA journal_mode = WAL")
-        self._connection.execute("PRAGMA synchronous = FULL")
-        done = self._pragma("user_version")
-        for number, script in enumerate(MIGRATIONS[done:], done + 1):
-            self._connection.executescript(
-                f"BEGIN IMMEDIATE; {script} PRAGMA application_id = {APPLICATION_ID};"
-                f"PRAGMA user_version = {number}; COMMIT"
-            )
-
-    def _read(self) -> dict[str, Any]:
-        """Read the notes; return those about ledgers apart, by report."""
-        found = {key: json.loads(value) for key, value in self._connection.execute("SELECT key, value FROM note")}
-        ledgers = {key.removeprefix(LEDGER): found.pop(key) for key in list(found) if key.startswith(LEDGER)}
-        self.notes: dict[str, Any] = found
-        return ledgers
 
     def _record(self, report: str, kind: Kind, ledger: Mapping[str, Any]) -> Record[Any]:
         series: dict[Series, SeriesRecord[Any]] = {}

@@ -1,6 +1,6 @@
 """The exporter and its state file against everything at once: whatever happens between, and wherever it dies."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -25,28 +25,55 @@ CAP = ("--metrics.max-series", "10")
 OVERCOUNTED = "anthropic_usage_overcounted_tokens"
 
 
+class Watched(World):
+    """Also sees that what is new, or was taken over by a new start, stands still for as long as it should."""
+
+    hold = 150
+    held: dict[str, tuple[float, float]]
+
+    def start(self, *flags: str) -> None:
+        super().start(*flags)
+        self.held = {}
+
+    def watch(self) -> None:
+        """Scrape; fail on a counter that moves too early, too."""
+        super().watch()
+        for series, value in self.seen.items():
+            if "late_tokens" not in series:
+                value_held, since = self.held.setdefault(series, (value, self.now))
+                assert value == value_held or self.now >= since + self.hold, (
+                    series,
+                    value,
+                    value_held,
+                    self.now,
+                    since,
+                )
+
+
 class DeathError(BaseException):
     """The process is gone: nobody catches this, and nothing runs after it."""
 
 
 class Fuse:
-    """Burns down with each step that the process takes, and kills it at the end."""
+    """Burns down with each step that the process takes, and kills it at the end, right after a last scrape."""
 
-    def __init__(self) -> None:
+    def __init__(self, scrape: Callable[[], None]) -> None:
         self.left: int | None = None
+        self.scrape = scrape
 
     def burn(self) -> None:
         if self.left is not None:
             self.left -= 1
             if self.left < 0:
                 self.left = None
+                self.scrape()
                 raise DeathError
 
 
 class MortalOrganization(WrittenOrganization):
     """The process can die while it waits for an answer."""
 
-    fuse = Fuse()
+    fuse: Fuse
 
     def usage(self, width: int, start: int, end: int, as_of: float) -> Mapping[int, Mapping[Dimensions, Tokens]]:
         self.fuse.burn()
@@ -60,7 +87,7 @@ class MortalOrganization(WrittenOrganization):
 class MortalState(StateFile):
     """The process can die right before a commit, and between a commit and what it was for."""
 
-    fuse = Fuse()
+    fuse: Fuse
     begun: set[str]
 
     def commit(self, records: Mapping[str, Record[Any]], notes: Mapping[str, Any]) -> None:
@@ -85,7 +112,7 @@ class Life(RuleBasedStateMachine):
         self.organization = MortalOrganization(
             stream, bills={today + n * DAY: [line(str(100 + n))] for n in range(-40, 60)}
         )
-        self.fuse = self.organization.fuse = Fuse()
+        self.fuse = self.organization.fuse = Fuse(self.watch)
         self.state = folder / "state.db"
         self.begun: set[str] = set()
         self.anchors: dict[str, int] = {}
@@ -105,10 +132,13 @@ class Life(RuleBasedStateMachine):
 
         self.capped = capped
         flags = ("--usage.poll-interval", pace, *(CAP if capped else ()))
-        self.world = World(self.organization, START, *flags, state=self.state, keep=keep)
+        self.world = Watched(self.organization, START, *flags, state=self.state, keep=keep)
         self.world.zero_first = True
         self.settle = max(300, 1.5 * int(pace))
         self.anchor()
+
+    def watch(self) -> None:
+        self.world.watch()
 
     def anchor(self) -> None:
         """Note where a report begins to count, as long as nothing of it was kept."""
@@ -155,14 +185,21 @@ class Life(RuleBasedStateMachine):
     def serve_stale(self, seconds: int, times: int) -> None:
         self.world.faults.add(Fault(kind="stale", seconds=seconds, times=times))
 
-    @rule(steps=st.integers(0, 12), seconds=st.sampled_from([1, 16, 61, 170]), down=st.integers(0, 3 * DAY))
-    def die(self, steps: int, seconds: int, down: int) -> None:
+    @rule(
+        seconds=st.sampled_from([1, 61, 170, 700]),
+        stalled=st.sampled_from([0, 40, 100]),
+        steps=st.integers(0, 3) | st.integers(4, 12),
+        down=st.sampled_from([0, 1, 20, 300, 3000, 3 * HOUR, 3 * DAY]),
+    )
+    def die(self, seconds: int, stalled: int, steps: int, down: int) -> None:
+        self.world.run(seconds)
+        self.stall(stalled)
         self.fuse.left = steps
         with suppress(DeathError):
-            self.world.run(seconds)
+            self.world.run(61)
         self.fuse.left = None
         self.world.crash()
-        self.world.now += down % 300 if down % 3 else down
+        self.world.now += down
         self.world.start()
         self.anchor()
         self.world.watch()
@@ -219,4 +256,4 @@ def bills(days: Mapping[int, Any], anchor: int, now: float) -> float:
 def test_no_fault_and_no_death_at_any_step_loses_or_repeats_a_token(tmp_path: Path) -> None:
     here = type("Life", (Life,), {"folder": tmp_path})
     options = settings(max_examples=40, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck))
-    run_state_machine_as_test(here, settings=options)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(here, settings=options)
