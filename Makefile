@@ -34,7 +34,7 @@ lint: .venv/dev  ## Check style, types and the import contracts
 	@echo "==> import contracts" && $(BIN)/lint-imports --no-cache
 
 bench: .venv/dev  ## Measure; prints medians, never fails
-	@for name in start series; do echo "==> $$name"; $(BIN)/python -m tests.benchmarks.bench_$$name; done
+	@for name in start series designs; do echo "==> $$name"; $(BIN)/python -m tests.benchmarks.bench_$$name; done
 
 readme: .venv/dev  ## Write the README's tables anew
 	@$(BIN)/python -m tests.readme

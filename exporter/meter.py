@@ -146,7 +146,8 @@ class Meter:
     def _resume(self) -> None:
         """Take over what the state file holds, and show it."""
         ledgers: dict[str, Ledger[Any]] = {"usage": self._usage, "cost": self._billed}
-        for report, record in self._state.records.items():
+        while self._state.records:
+            report, record = self._state.records.popitem()
             if self._configured not in (None, record.facts.anchor):
                 was = datetime.fromtimestamp(record.facts.anchor, UTC)
                 raise SettingsError(

@@ -23,11 +23,11 @@ CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
 class StateFile:
-    """The state at a path, ``:memory:`` for none; what it held is in ``records`` and ``notes``.
+    """The state at a path, ``:memory:`` for none; what it held is in ``records``, to be taken out, and ``notes``.
 
-    ``kinds`` are the reports that are kept, with the numbers that they count in. A corrupt file is renamed,
-    ``set_aside`` says to what, and a new one begun; ``now`` is Unix seconds, for the new name. Anything else that
-    keeps the state from being read or written raises SettingsError or StartError.
+    ``loaded`` says whether counters were found. ``kinds`` are the reports that are kept, with the numbers that they
+    count in. A corrupt file is renamed, ``set_aside`` says to what, and a new one begun; ``now`` is Unix seconds, for
+    the new name. Anything else that keeps the state from being read or written raises SettingsError or StartError.
     """
 
     def __init__(self, path: str, kinds: Mapping[str, Kind], now: float) -> None:
@@ -48,11 +48,6 @@ class StateFile:
         except BaseException:
             self._place.unlock()
             raise
-
-    @property
-    def loaded(self) -> bool:
-        """Whether counters were found."""
-        return bool(self.records)
 
     def claim(self, scope: Mapping[str, str]) -> None:
         """Keep what the counters count, by the settings' names; refuse a file that was begun with something else."""
@@ -103,6 +98,7 @@ class StateFile:
                 for report, kind in kinds.items()
                 if report in ledgers
             }
+            self.loaded = bool(self.records)
         except sqlite3.DatabaseError as error:
             if primary_code(error) in CORRUPT:
                 raise CorruptError from None

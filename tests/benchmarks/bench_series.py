@@ -1,10 +1,17 @@
-"""What a poll (the simulated API included) and a scrape take as the number of series grows, in one process."""
+"""What a poll (the simulated API and the commit included), the commit in it, and a scrape take, by number of series.
+
+All in one process, with the state file in the folder for temporary files; then the file's size and a restart from it.
+"""
 
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
 
 from exporter.demo.organization import Dimensions, Tokens
+from exporter.ledger.state import StateFile
 from tests.events import Use, WrittenOrganization
 from tests.world import World, at
 
@@ -12,10 +19,21 @@ NOW = at("2026-03-09T12:00:30")
 ROUNDS = 5
 
 
-def median(work: Callable[[], object]) -> float:
+class TimedState(StateFile):
+    """Notes what each commit takes, in milliseconds."""
+
+    took: ClassVar[list[float]] = []
+
+    def commit(self, *arguments: Any) -> None:
+        begun = time.perf_counter()
+        super().commit(*arguments)
+        self.took.append((time.perf_counter() - begun) * 1000)
+
+
+def median(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     """Return the median milliseconds of some runs."""
     times = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         begun = time.perf_counter()
         work()
         times.append((time.perf_counter() - begun) * 1000)
@@ -29,15 +47,25 @@ def measure(label_sets: int) -> None:
         for n in range(label_sets)
     ]
     uses = [Use(NOW - 60 * n, row, Tokens(1, 2, 3, 4, 5)) for row in dimensions for n in range(6)]
-    world = World(WrittenOrganization(uses), NOW)
-    for _ in range(5):
-        world.poll("usage")
-        world.scrape()
-        world.now += 60
-    body = len(world.scrape())
-    poll = median(lambda: world.poll("usage"))
-    scrape = median(world.scrape)
-    print(f"{label_sets * 5:7d} series   poll {poll:8.1f} ms   scrape {scrape:8.1f} ms   {body / 1e6:6.2f} MB")
+    with tempfile.TemporaryDirectory() as folder:
+        state = Path(folder) / "state"
+        world = World(WrittenOrganization(uses), NOW, "--metrics.max-series", "1000000", state=state, keep=TimedState)
+        for _ in range(5):
+            world.poll("usage")
+            world.scrape()
+            world.now += 60
+        body = len(world.scrape())
+        poll = median(lambda: world.poll("usage"))
+        commit = statistics.median(TimedState.took[-ROUNDS:])
+        scrape = median(world.scrape)
+        world.stop()
+        size = state.stat().st_size
+        restart = median(world.start, rounds=1)
+        world.stop()
+    print(
+        f"{label_sets * 5:7d} series   poll {poll:8.1f} ms   commit {commit:7.1f} ms   scrape {scrape:7.1f} ms   "
+        f"page {body / 1e6:6.2f} MB   file {size / 1e6:6.2f} MB   restart {restart:7.1f} ms"
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """What is kept of the counters, and how a resumed exporter goes on from it."""
 
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -17,13 +18,14 @@ from hypothesis import strategies as st
 from exporter.app import KINDS
 from exporter.demo.faults import Fault
 from exporter.demo.organization import CostLine, Dimensions, Tokens
-from exporter.errors import SettingsError, StartError, StateError
+from exporter.errors import ExporterError, SettingsError, StartError, StateError
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.record import Facts, Record, SeriesRecord
 from exporter.ledger.registers import Registers
 from exporter.ledger.state import StateFile
 from exporter.metrics.catalog import BY_NAME, LANES
-from exporter.model import BILLED, DAY, HOUR, MINUTE, TOKENS, Bucket, Series, Window
+from exporter.model import BILLED, DAY, HOUR, MINUTE, TOKENS, Bucket, Organization, Series, Window
+from exporter.polling.identity import Identity
 from tests.events import OPUS, SONNET, Use, WrittenOrganization, line
 from tests.world import Page, World, at, by, total, value, watermark
 
@@ -116,8 +118,11 @@ def folder() -> Iterator[Path]:
         yield Path(name)
 
 
-def opened(path: Path, now: float = NOW) -> StateFile:
-    return StateFile(str(path), KINDS, now)
+def opened(path: Path) -> StateFile:
+    """Open a file as the exporter does."""
+    state = StateFile(str(path), KINDS, NOW)
+    state.claim(SCOPE)
+    return state
 
 
 def run_sql(path: Path, *statements: str) -> list[Any]:
@@ -141,13 +146,13 @@ def test_whatever_is_committed_is_loaded_again(data: st.DataObject, report: str)
     with folder() as place:
         state = opened(place / "a.db")
         for change in changes:
-            state.commit({report: change}, {"organization": note, "progress": {"60": 1.5}})
+            state.commit({report: change}, {"organization": note, "progress.usage": {"60": 1.5}})
         state.close({})
         again = opened(place / "a.db")
         again.close({})
     assert again.records == {report: amounted(changes)}
     assert spelled(again.records[report]) == spelled(amounted(changes))
-    assert again.notes == {"organization": note, "progress": {"60": 1.5}}
+    assert again.notes == {"scope": SCOPE, "organization": note, "progress.usage": {"60": 1.5}}
     assert (again.loaded, again.set_aside) == (True, None)
 
 
@@ -172,7 +177,7 @@ def test_a_commit_that_fails_half_way_keeps_nothing_and_the_next_one_keeps_it_al
         again = opened(place / "a.db")
         again.close({})
     assert again.records == {"usage": amounted([before, change])}
-    assert again.notes == {"organization": "x"}
+    assert again.notes == {"scope": SCOPE, "organization": "x"}
 
 
 def test_a_note_that_returns_to_its_old_value_is_kept(tmp_path: Path) -> None:
@@ -182,7 +187,7 @@ def test_a_note_that_returns_to_its_old_value_is_kept(tmp_path: Path) -> None:
             state.commit({}, {"organization": word})
         state.close({})
     # BUG: notes are compared with what was loaded, not with what was committed last.
-    assert opened(tmp_path / "a.db").notes == {"organization": "a"}
+    assert opened(tmp_path / "a.db").notes["organization"] == "a"
 
 
 @pytest.mark.parametrize("existing", [False, True])
@@ -190,7 +195,7 @@ def test_a_new_file_is_ours_alone_and_says_so(tmp_path: Path, existing: bool) ->
     path = tmp_path / "a.db"
     if existing:
         path.write_bytes(b"")
-    state = opened(path)
+    state = StateFile(str(path), KINDS, NOW)
     found = [run_sql(path, f"PRAGMA {name}")[0][0] for name in ("application_id", "user_version", "journal_mode")]
     assert found == [int.from_bytes(b"antx"), 1, "wal"]
     assert (state.loaded, state.set_aside, state.records, state.notes) == (False, None, {}, {})
@@ -222,7 +227,7 @@ def test_in_memory_nothing_is_locked_and_nothing_written(tmp_path: Path, monkeyp
 
 def test_a_file_counts_what_it_was_begun_with_and_nothing_else(tmp_path: Path) -> None:
     state = opened(tmp_path / "a.db")
-    state.claim(SCOPE)
+    state.commit({"usage": Record(Facts(0, 0, 0, 0, 0, {}, frozenset()), None, False, {}, {}, set())}, {})  # noqa: FBT003
     state.close({})
     state = opened(tmp_path / "a.db")
     with pytest.raises(SettingsError, match=r"begun with usage\.models = a,b, and now it is a; set it back"):
@@ -319,7 +324,7 @@ def written(path: Path | None) -> Iterator[Counter[str]]:
     found: Counter[str] = Counter()
     kinds = [(table, kind) for table in TABLES for kind in ("INSERT", "UPDATE", "DELETE")]
     run_sql(path, "CREATE TABLE written (tab TEXT)", *(
-        f"CREATE TRIGGER log_{table}_{kind} AFTER {kind} ON {table} BEGIN INSERT INTO written VALUES ('{table}'); END"
+        f"CREATE TRIGGER log_{table}_{kind} AFTER {kind} ON {table} BEGIN INSERT INTO written VALUES ('{table}'); END"  # noqa: S608
         for table, kind in kinds
     ))  # fmt: skip
     yield found
@@ -428,6 +433,84 @@ def test_the_file_stays_small(tmp_path: Path) -> None:
     assert one.state
     assert one.state.stat().st_size < 100_000
     assert total(one.run(HOUR), TOKENS) == pytest.approx(len(uses), abs=2)
+
+
+# --- nonsense in the file
+
+
+def amiss(report: str, name: str, value: str) -> str:
+    """Let one fact about a ledger be something else."""
+    return f"UPDATE note SET value = json_set(value, '$.{name}', {value}) WHERE key = 'ledger.{report}'"  # noqa: S608
+
+
+def noted(name: str, value: str) -> str:
+    return f"UPDATE note SET value = '{value}' WHERE key = '{name}'"  # noqa: S608
+
+
+ONE = "WHERE start = (SELECT min(start) FROM register)"
+NONSENSE = {
+    "counts: a word": f"UPDATE register SET counts = 'abc' {ONE}",
+    "series: money that is a word": "UPDATE series SET base = 'abc' WHERE report = 'cost'",
+    "note: no JSON": noted("ledger.usage", "{"),
+    # BUG: the others are not found out when they are read, but end in a traceback, in a page that cannot be served, in
+    # a poll that never succeeds again, in wrong sums, or in advice to make the file writable.
+    "counts: one too few": f"UPDATE register SET counts = '1,2' {ONE}",
+    "series: one figure too few": "UPDATE series SET base = '0' WHERE report = 'usage'",
+    "series: one held figure too few": "UPDATE series SET held = '1' WHERE report = 'usage'",
+    "series: one label too few": """UPDATE series SET labels = '["x"]' WHERE id = 1""",
+    "series: a label that is no text": """UPDATE series SET labels = '[[1], 2, "", "", ""]' WHERE id = 1""",
+    "series: labels in one": """UPDATE series SET labels = '"abcde"' WHERE id = 1""",
+    "series: no text at all": "UPDATE series SET labels = CAST(x'5b22ff225d' AS TEXT) WHERE id = 1",
+    "series: an unknown family": "UPDATE series SET family = 'x' WHERE id = 1",
+    "series: infinite money": "UPDATE series SET base = 'Infinity' WHERE report = 'cost'",
+    "series: none": "DELETE FROM series",
+    "series: unknown report": "UPDATE series SET report = 'x' WHERE report = 'cost'",
+    "register: unknown width": f"UPDATE register SET width = 61 {ONE}",
+    "register: a word for a time": f"UPDATE register SET start = 'abc' {ONE}",
+    "facts: reach is a word": amiss("usage", "reach", "'abc'"),
+    "facts: reach is infinite": """UPDATE note SET value = replace(value, '"reach": ', '"reach": Infinity, "x": ')""",
+    "facts: reach is a year ahead": amiss("usage", "reach", "json_extract(value, '$.boundary') + 366 * 86400"),
+    "facts: boundary before the anchor": amiss("usage", "boundary", "json_extract(value, '$.anchor') - 60"),
+    "note: progress is a list": noted("progress.usage", "[1]"),
+    "note: progress is a word": noted("progress.usage", '{"60": "abc"}'),
+    "note: days are a word": noted("progress.cost", '{"unread": "abc"}'),
+    "note: scope is a list": noted("scope", "[1]"),
+    "note: the organisation is a list": noted("organization", "[1]"),
+    "note: deep JSON": noted("organization", "[" * 100_000),
+    "note: no usage": "DELETE FROM note WHERE key = 'ledger.usage'",
+    "note: no cost": "DELETE FROM note WHERE key = 'ledger.cost'",
+    "note: none": "DELETE FROM note",
+    "schema: a table too few": "DROP TABLE folded",
+    "schema: a column of another name": "ALTER TABLE register RENAME COLUMN counts TO figures",
+    "schema: version 0": "PRAGMA user_version = 0",
+}
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Return a world whose exporter was stopped."""
+    one = world(
+        tmp_path_factory.mktemp("state"), STEADY, "--usage.anchor", "2026-03-01", bills={TODAY - DAY: [line("9")]}
+    )
+    one.run(20 * MINUTE, scrape_every=MINUTE)
+    one.stop()
+    return one
+
+
+@pytest.mark.parametrize("case", NONSENSE)
+def test_nonsense_in_the_file_is_set_aside_and_all_of_it_counted_anew(
+    case: str, healthy: World, tmp_path: Path
+) -> None:
+    assert healthy.state
+    path = Path(shutil.copyfile(healthy.state, tmp_path / "a.db"))
+    run_sql(path, NONSENSE[case])
+    spoilt = path.read_bytes()
+    one = World(healthy.organization, healthy.now + HOUR, "--usage.anchor", "2026-03-01", state=path)
+    page = one.run(10 * MINUTE, scrape_every=MINUTE)
+    assert value(page, LOADED) == 0
+    assert path.with_name("a.db.corrupt-20260309T223723Z").read_bytes() == spoilt
+    assert {outcome.reason for outcome in one.outcomes} == {None}
+    assert (total(page, TOKENS), total(page, BILLED)) == (sum(one.truth(NOW, watermark(page)).values()), 0.09)
 
 
 # --- the cap
@@ -602,3 +685,23 @@ def test_frozen_usage_whose_labels_change_does_not_enter_twice(tmp_path: Path, b
     assert models(page) == {SONNET.model: 240, OPUS.model: 15 if between == "three days" else 12}
     assert (total(page, SEARCHES), total(page, OVERCOUNTED)) == (24, 0)
     assert {workspace for (workspace,) in by(page, SEARCHES, ["workspace_id"])} == {"wrkspc_1"}
+
+
+# --- whose usage it is
+
+
+def test_a_key_that_changes_while_it_is_asked_whose_it_is_is_asked_about_again() -> None:
+    keys, owners = ["first"], {"first": "mine", "second": "theirs"}
+    aborted: list[ExporterError] = []
+
+    def ask() -> Organization:
+        asked = keys[-1]
+        keys.append("second")
+        return Organization(owners[asked], "")
+
+    identity = Identity("mine", ask=ask, key=lambda: keys[-1], where="a.db", abort=aborted.append)
+    read: list[str] = []
+    # BUG: what was asked with the first key passes for the second one.
+    with pytest.raises(StateError):
+        identity.guard(lambda _window: read.append(keys[-1]) or [])(Window(MINUTE, 0, MINUTE))
+    assert len(aborted) == 1
