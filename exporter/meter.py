@@ -80,7 +80,7 @@ class Meter:
         self._closed = False
         self._time = ApiClock(timing.clock, timing.timer)
         self._timer = timing.timer
-        self._publication = Publication(self._time.served)
+        self._publication = Publication(self._time.served, timing.timer)
         self._names = Names()
         self._failing: set[Report] = set()
         self.page = Page(self._publication, version=__version__, reports=REPORTS)
@@ -214,9 +214,9 @@ class Meter:
             self._publication.put(snapshot)
 
     def _snapshot(self, now: float) -> Snapshot:
-        (last, _), served_at = self._publication.look(), self._publication.served_at
-        usage = self._usage.reading(now, last.usage, served_at)
-        billed = self._billed.reading(now, last.billed, served_at)
+        (last, _), served_at, tick = self._publication.look(), self._publication.served_at, self._timer()
+        usage = self._usage.reading(now, tick, last.usage, served_at)
+        billed = self._billed.reading(now, tick, last.billed, served_at)
         return Snapshot(usage, billed, self._bill.reading(now) if billed else None, self._names)
 
     def _keep(self, snapshot: Snapshot) -> None:

@@ -8,7 +8,10 @@ from exporter.model import Counts, Number, Series
 
 
 class Holds(Generic[Number]):
-    """The held series and the value that each shows, for at least ``span`` seconds from when it was first served."""
+    """The held series and the value that each shows, for at least ``span`` seconds from when it was first served.
+
+    Moments are those of a timer that never steps: the clock may be put right meanwhile.
+    """
 
     def __init__(self, span: float) -> None:
         self._span = span
@@ -21,7 +24,7 @@ class Holds(Generic[Number]):
         self._until |= dict.fromkeys(values, inf)
 
     def seen(self, shown: Container[Series], served_at: float) -> None:
-        """Note which series were served as they stand, first at ``served_at`` (Unix seconds)."""
+        """Note which series were served as they stand, first at ``served_at``."""
         new = [series for series, until in self._until.items() if until == inf and series in shown]
         self._until |= dict.fromkeys(new, served_at + self._span)
 

@@ -111,18 +111,20 @@ class Ledger(Generic[Number]):
         self._reached = Watermark(polled, self._grace, self._settle, floor)
         self._registers.compact(polled, self._revision)
 
-    def reading(self, now: float, last: Reading[Number] | None, served_at: float | None) -> Reading[Number] | None:
+    def reading(
+        self, now: float, tick: float, last: Reading[Number] | None, served_at: float | None
+    ) -> Reading[Number] | None:
         """Return the lines to serve from ``now`` on, or None before the first complete poll.
 
         ``last`` is the reading before this one, and ``served_at`` when it was first served: what stood still in it was
-        seen so then.
+        seen so then. ``tick`` is now by the timer that tells ``served_at``.
         """
         if last and served_at is not None:
             self._holds.seen(last.lines, served_at)
             self._resume_at = min(self._resume_at, served_at + self._hold)
-        if self._reached and self._resume_at <= now:
+        if self._reached and self._resume_at <= tick:
             self._shown = self._reached
-            self._holds.release(now)
+            self._holds.release(tick)
         if self._shown is None:
             return None
         lines = self._lines(self._shown, now)

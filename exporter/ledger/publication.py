@@ -10,10 +10,14 @@ Shown = tuple[Snapshot, float]
 
 
 class Publication:
-    """The current snapshot, when it was first served, and what was served last; ``clock`` must not go back."""
+    """The current snapshot, when it was first served, and what was served last.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    ``clock`` is Unix time, ``timer`` never steps.
+    """
+
+    def __init__(self, clock: Callable[[], float], timer: Callable[[], float]) -> None:
         self._clock = clock
+        self._timer = timer
         self._lock = threading.Lock()
         self._current = Snapshot()
         self._served_at: float | None = None
@@ -22,7 +26,7 @@ class Publication:
 
     @property
     def served_at(self) -> float | None:
-        """When the current snapshot was first served (Unix seconds), or None while nobody asked for it."""
+        """When the current snapshot was first served, by the timer, or None while nobody asked for it."""
         return self._served_at
 
     def look(self) -> Shown:
@@ -35,10 +39,9 @@ class Publication:
         with self._lock:
             if self._closed and self._last:
                 return self._last
-            now = self._clock()
             if self._served_at is None:
-                self._served_at = now
-            self._last = self._current, now
+                self._served_at = self._timer()
+            self._last = self._current, self._clock()
             return self._last
 
     def put(self, snapshot: Snapshot) -> None:

@@ -40,13 +40,19 @@ def median(work: Callable[[], object], rounds: int = ROUNDS) -> float:
     return statistics.median(times)
 
 
+def next_minute(world: World) -> None:
+    """Poll what a minute has brought: every label set has grown."""
+    world.now += 60
+    world.poll("usage")
+
+
 def measure(label_sets: int) -> None:
     """Print one row: all label sets are used in each of the minutes that a poll reads."""
     dimensions = [
         Dimensions("key", f"wrkspc_{n % 97}", f"claude-model-{n}", "standard", "0-200k", "global")
         for n in range(label_sets)
     ]
-    uses = [Use(NOW - 60 * n, row, Tokens(1, 2, 3, 4, 5)) for row in dimensions for n in range(6)]
+    uses = [Use(NOW + 60 * n, row, Tokens(1, 2, 3, 4, 5)) for row in dimensions for n in range(-5, 2 * ROUNDS)]
     with tempfile.TemporaryDirectory() as folder:
         state = Path(folder) / "state"
         world = World(WrittenOrganization(uses), NOW, "--metrics.max-series", "1000000", state=state, keep=TimedState)
@@ -55,7 +61,7 @@ def measure(label_sets: int) -> None:
             world.scrape()
             world.now += 60
         body = len(world.scrape())
-        poll = median(lambda: world.poll("usage"))
+        poll = median(lambda: next_minute(world))
         commit = statistics.median(TimedState.took[-ROUNDS:])
         scrape = median(world.scrape)
         world.stop()

@@ -56,7 +56,7 @@ def test_every_sample_survives(
     used: dict[tuple[str, ...], tuple[int, ...]], billed: dict[tuple[str, ...], Decimal], accept: str
 ) -> None:
     shown = snapshot(used, billed)
-    publication = Publication(lambda: NOW)
+    publication = Publication(lambda: NOW, lambda: 0.0)
     publication.put(shown)
     page = Page(publication, version="1", reports=["usage"])
     with httpx.Client(transport=httpx.WSGITransport(app=page.app), base_url="http://here") as client:

@@ -78,7 +78,7 @@ class Run:
             self.tiers.done(window)
         self.tiers.complete(self.now)
         self.ledger.complete(self.now, self.now)
-        self.reading, self.served_at = self.ledger.reading(self.now, self.reading, self.served_at), None
+        self.reading, self.served_at = self.ledger.reading(self.now, self.now, self.reading, self.served_at), None
 
     def scrape(self) -> dict[Series, int]:
         assert self.reading
@@ -188,7 +188,7 @@ def test_a_clock_that_was_set_back_lowers_neither_watermark_nor_counters() -> No
     assert run.reading
     reached = run.reading.watermark.at(run.now)
     run.ledger.complete(run.now - HOUR, run.now)
-    run.reading = run.ledger.reading(run.now, run.reading, run.now)
+    run.reading = run.ledger.reading(run.now, run.now, run.reading, run.now)
     assert run.reading
     assert run.reading.watermark.at(run.now) == reached
     run.scrape()

@@ -131,8 +131,8 @@ def test_a_page_that_fails_is_a_500_and_a_log_line(caplog: pytest.LogCaptureFixt
 
 
 def test_a_mark_belongs_to_the_snapshot_it_was_made_for() -> None:
-    times = iter([5.0, 9.0, 12.0])
-    publication = Publication(lambda: next(times))
+    times = iter([5.0, 9.0])
+    publication = Publication(lambda: 12.0, lambda: next(times))
     publication.serve()
     publication.serve()
     assert publication.served_at == 5
