@@ -288,8 +288,8 @@ def test_a_command_without_need_of_a_key_neither_checks_nor_keeps_one() -> None:
 
 def test_reserved_settings_in_use_are_named() -> None:
     assert reserved_in_use(read()) == []
-    used = read(["--state.path", "x", "--usage.by-api-key", "false", "--usage.settle", "400"])
-    assert reserved_in_use(used) == ["usage.by_api_key", "state.path"]
+    used = read(["--prices.file", "x", "--usage.by-api-key", "false", "--usage.settle", "400"])
+    assert reserved_in_use(used) == ["usage.by_api_key", "prices.file"]
 
 
 def test_the_command_may_stand_before_or_after_the_flags() -> None:
