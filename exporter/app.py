@@ -99,7 +99,9 @@ def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], No
         failures.append(error)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    meter = Meter(settings, credentials, Timing(), _open_state(settings.state.path), abort=abort)
+    state = _open_state(settings.state.path)
+    meter = Meter(settings, credentials, Timing(), state, abort=abort)
+    logger.info("going on" if state.loaded else "counting anew", extra={"fields": {"state": state.path}})
     schedule = Schedule(meter.tasks())
     pages = {
         "/": landing(__version__, settings.web.telemetry_path),
@@ -128,10 +130,7 @@ def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], No
 
 def _open_state(path: str) -> StateFile:
     state = StateFile(path, KINDS, time.time())
-    fields: dict[str, object] = {"file": state.path}
     if state.set_aside:
-        fields["kept_as"] = state.set_aside
+        fields: dict[str, object] = {"file": state.path, "kept_as": state.set_aside}
         logger.error("the state file was corrupt; the counters begin anew", extra={"fields": fields})
-    else:
-        logger.info("going on from the state file" if state.loaded else "new state", extra={"fields": fields})
     return state

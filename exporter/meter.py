@@ -146,15 +146,17 @@ class Meter:
     def _resume(self) -> None:
         """Take over what the state file holds, and show it."""
         ledgers: dict[str, Ledger[Any]] = {"usage": self._usage, "cost": self._billed}
-        while self._state.records:
-            report, record = self._state.records.popitem()
+        for report, ledger in ledgers.items():
+            record = self._state.records.pop(report, None)
+            if record is None:
+                continue
             if self._configured not in (None, record.facts.anchor):
                 was = datetime.fromtimestamp(record.facts.anchor, UTC)
                 raise SettingsError(
                     f"the state file {self._state.path} counts {report} from {was:%Y-%m-%d %H:%M} UTC on, but "
                     f"usage.anchor is {self._settings.usage.anchor}; unset it, or choose another --state.path"
                 )
-            ledgers[report].restore(record)
+            ledger.restore(record)
         self._tiers.anchor = self._usage.anchor
         self._tiers.resume(self._state.notes.get("progress.usage", {}))
         self._days.resume(self._state.notes.get("progress.cost", {}))

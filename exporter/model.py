@@ -40,6 +40,9 @@ TOKENS = "anthropic_usage_tokens_total"
 SERVER_TOOL_REQUESTS = "anthropic_usage_server_tool_requests_total"
 BILLED = "anthropic_cost_usd_total"
 
+LANES = {TOKENS: TOKEN_TYPES, SERVER_TOOL_REQUESTS: SERVER_TOOLS, BILLED: ()}
+"""The values of the last label, where a family's counts are told apart by one."""
+
 KEPT_LABELS = {BILLED: 2}
 """How many labels at the end a folded series of a family keeps; the others become ``other``."""
 

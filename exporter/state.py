@@ -4,9 +4,9 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from exporter.errors import SettingsError
+from exporter.ledger.codec import LedgerNote
 from exporter.ledger.place import MEMORY, Place
 from exporter.ledger.schema import look
 from exporter.settings import Settings
@@ -44,11 +44,11 @@ def _path(settings: Settings) -> str:
     return path
 
 
-def _ledger(ledger: dict[str, Any], series: int) -> Iterator[str]:
-    yield f"counts from {_moment(ledger['anchor'])}"
-    yield "nothing served yet" if ledger["reach"] is None else f"served up to {_moment(ledger['reach'])}"
-    if ledger["open_from"] > ledger["anchor"]:
-        yield f"frozen up to {_moment(ledger['open_from'])}"
+def _ledger(ledger: LedgerNote, series: int) -> Iterator[str]:
+    yield f"counts from {_moment(ledger.anchor)}"
+    yield "nothing served yet" if ledger.reach is None else f"served up to {_moment(ledger.reach)}"
+    if ledger.open_from > ledger.anchor:
+        yield f"frozen up to {_moment(ledger.open_from)}"
     yield f"{series} label sets"
 
 

@@ -1,14 +1,59 @@
-"""How records are written in the state file: exact, and readable with any SQLite shell."""
+"""How records are written in the state file: exact, readable with any SQLite shell, and strict when read back.
 
-import json
-from collections.abc import Mapping
+Every reader here raises ValueError, KeyError or ArithmeticError for what no version of this program has written.
+"""
+
 from decimal import Decimal
 from typing import Any
 
-from exporter.ledger.record import Facts, Record
-from exporter.model import Counts, Number, Series
+import msgspec
+
+from exporter.ledger.record import Facts, Key, Record
+from exporter.model import DAY, KEPT_LABELS, LANES, LOOKBACK, USAGE_DIMENSIONS, Counts, Number, Series
 
 Kind = type[int] | type[Decimal]
+
+LEDGER = "ledger."
+"""Before the report's name: the note with the facts of its ledger."""
+
+PROGRESS = "progress."
+"""Before the report's name: the note that says what was read."""
+
+FARTHEST_REACH = 732 * DAY
+"""Seconds of usage time between what is settled and what was served: no poll interval makes it longer."""
+
+
+class LedgerNote(msgspec.Struct, frozen=True):
+    """What there is once for each ledger; numbers that may be Decimal are text."""
+
+    anchor: int
+    boundary: int
+    open_from: int
+    late: str
+    frozen_excess: str
+    excess: tuple[tuple[int, int, str], ...]
+    final: tuple[int, ...]
+    reach: float | None
+    reaches_back: bool
+
+
+def note_text(value: Any) -> str:
+    """Return a note as JSON."""
+    return msgspec.json.encode(value).decode()
+
+
+def note_of(key: str, text: str) -> Any:
+    """Return the note that was kept under ``key``."""
+    kinds: dict[str, Any] = {"organization": str, "scope": dict[str, str]}
+    kind = kinds.get(key, Any)
+    if key.startswith(LEDGER):
+        kind = LedgerNote
+    elif key.startswith(PROGRESS):
+        kind = dict[str, float]
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"{key}: {error}") from None
 
 
 def counts_text(counts: Counts[Any]) -> str:
@@ -16,45 +61,65 @@ def counts_text(counts: Counts[Any]) -> str:
     return ",".join(map(str, counts))
 
 
-def counts_of(text: str, kind: type[Number]) -> Counts[Number]:
-    """Return the numbers in ``1,2,3``."""
-    return tuple(map(kind, text.split(",")))
+def counts_of(text: str, family: str, kind: type[Number]) -> Counts[Number]:
+    """Return the numbers in ``1,2,3``, as many as the family has."""
+    counts = tuple(map(kind, text.split(",")))
+    if len(counts) != max(1, len(LANES[family])):
+        raise ValueError(f"{text} are not the counts of {family}")
+    if any(count - count != 0 for count in counts):
+        raise ValueError(f"{text} is no amount")
+    return counts
 
 
 def labels_text(series: Series) -> str:
     """Return the label values as a JSON array."""
-    return json.dumps(series.labels)
+    return note_text(series.labels)
 
 
 def series_of(family: str, labels: str) -> Series:
     """Return the series that a row names."""
-    return Series(family, tuple(map(str, json.loads(labels))))
+    try:
+        names = msgspec.json.decode(labels, type=tuple[str, ...])
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"labels: {error}") from None
+    if len(names) != len(USAGE_DIMENSIONS) + KEPT_LABELS.get(family, 0):
+        raise ValueError(f"{labels} are not the labels of {family}")
+    return Series(family, names)
 
 
-def facts_note(record: Record[Any]) -> dict[str, Any]:
-    """Return what there is once for each ledger, as a JSON object."""
+def key_of(width: Any, start: Any, series: Series) -> Key:
+    """Return the key of a register's row."""
+    if width not in LOOKBACK or not isinstance(start, int):
+        raise ValueError(f"{start} is not the start of a bucket of {width} seconds")
+    return width, start, series
+
+
+def ledger_note(record: Record[Any]) -> LedgerNote:
+    """Return what there is once for each ledger."""
     facts = record.facts
-    return {
-        "anchor": facts.anchor,
-        "boundary": facts.boundary,
-        "open_from": facts.open_from,
-        "late": str(facts.late),
-        "frozen_excess": str(facts.frozen_excess),
-        "excess": [[width, start, str(excess)] for (width, start), excess in sorted(facts.excess.items())],
-        "final": sorted(facts.final),
-        "reach": record.reach,
-        "reaches_back": record.reaches_back,
-    }
+    return LedgerNote(
+        anchor=facts.anchor,
+        boundary=facts.boundary,
+        open_from=facts.open_from,
+        late=str(facts.late),
+        frozen_excess=str(facts.frozen_excess),
+        excess=tuple((width, start, str(excess)) for (width, start), excess in sorted(facts.excess.items())),
+        final=tuple(sorted(facts.final)),
+        reach=record.reach,
+        reaches_back=record.reaches_back,
+    )
 
 
-def facts_of(kept: Mapping[str, Any], kind: type[Number]) -> Facts[Number]:
-    """Return the facts in such an object."""
+def facts_of(note: LedgerNote, kind: type[Number]) -> Facts[Number]:
+    """Return the facts in such a note."""
+    if note.anchor > min(note.boundary, note.open_from) or (note.reach or 0) > note.boundary + FARTHEST_REACH:
+        raise ValueError("the times of a ledger contradict each other")
     return Facts(
-        anchor=int(kept["anchor"]),
-        boundary=int(kept["boundary"]),
-        open_from=int(kept["open_from"]),
-        late=kind(kept["late"]),
-        frozen_excess=kind(kept["frozen_excess"]),
-        excess={(int(width), int(start)): kind(excess) for width, start, excess in kept["excess"]},
-        final=frozenset(map(int, kept["final"])),
+        anchor=note.anchor,
+        boundary=note.boundary,
+        open_from=note.open_from,
+        late=kind(note.late),
+        frozen_excess=kind(note.frozen_excess),
+        excess={(width, start): kind(excess) for width, start, excess in note.excess},
+        final=frozenset(note.final),
     )

@@ -82,6 +82,7 @@ class Ledger(Generic[Number]):
         self._registers.restore(record.facts, bases, record.registers)
         self._grown = {series: kept.grown for series, kept in record.series.items()}
         self._admission.folded = set(record.folded)
+        self._admission.count(record.series)
         self._saved, self._saved_folded = dict(record.series), set(record.folded)
         values = {series: kept.held for series, kept in record.series.items() if kept.held is not None}
         if record.reach is not None:

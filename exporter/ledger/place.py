@@ -27,18 +27,27 @@ class Place:
     """A path for the state, ``:memory:`` for none; symbolic links are followed first."""
 
     def __init__(self, path: str) -> None:
-        self.path = path if path == MEMORY else str(Path(path).resolve())
+        try:
+            self.path = path if path == MEMORY else str(Path(path).resolve())
+            self._check()
+        except (OSError, RuntimeError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise SettingsError(f"state.path is {path!r}, which cannot be used: {reason}; choose another") from None
         self._lock: int | None = None
+
+    def _check(self) -> None:
+        found = Path(self.path)
+        if self.path == MEMORY:
+            return
+        if not found.parent.is_dir():
+            raise SettingsError(f"state.path is {self.path!r}: there is no directory {str(found.parent)!r}; create it")
+        if found.exists() and not found.is_file():
+            raise SettingsError(f"state.path is {self.path!r}: that is not a file; name one")
 
     def lock(self) -> None:
         """Let no other process write here; raise StartError if one already does, SettingsError if nobody could."""
         if self.path == MEMORY:
             return
-        found = Path(self.path)
-        if not found.parent.is_dir():
-            raise SettingsError(f"state.path is {self.path!r}: there is no directory {str(found.parent)!r}; create it")
-        if found.exists() and not found.is_file():
-            raise SettingsError(f"state.path is {self.path!r}: that is not a file; name one")
         try:
             self._lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,12 +1,12 @@
 """The tables of the state file, and whether a file has them."""
 
-import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from exporter.errors import SettingsError
+from exporter.ledger.codec import LEDGER, LedgerNote, note_of
 
 APPLICATION_ID = 0x616E7478
 """``antx`` in ASCII: tells our files from other SQLite databases."""
@@ -30,9 +30,6 @@ MIGRATIONS = (
 """Each brings a file from one schema version (``user_version``) to the next."""
 
 BUSY_SECONDS = 5.0
-LEDGER = "ledger."
-"""Before the report's name: the note with the facts of its ledger."""
-
 Notes = dict[str, Any]
 
 
@@ -69,15 +66,18 @@ def migrate(connection: sqlite3.Connection) -> None:
         )
 
 
-def notes_of(connection: sqlite3.Connection) -> tuple[Notes, Notes]:
-    """Return the notes, and apart from them those about ledgers by report."""
-    found = {key: json.loads(value) for key, value in connection.execute("SELECT key, value FROM note")}
-    ledgers = {key.removeprefix(LEDGER): found.pop(key) for key in list(found) if key.startswith(LEDGER)}
-    return found, ledgers
+def notes_of(connection: sqlite3.Connection) -> tuple[Notes, dict[str, LedgerNote]]:
+    """Return all notes, and those about ledgers by report; every row has to belong to one of these."""
+    notes = {key: note_of(key, value) for key, value in connection.execute("SELECT key, value FROM note")}
+    ledgers = {key.removeprefix(LEDGER): note for key, note in notes.items() if key.startswith(LEDGER)}
+    owners = {report for (report,) in connection.execute("SELECT DISTINCT report FROM series")}
+    if not owners <= ledgers.keys() or connection.execute("PRAGMA foreign_key_check").fetchone():
+        raise CorruptError
+    return notes, ledgers
 
 
-def look(path: str) -> tuple[Notes, Notes, dict[str, int]]:
-    """Return both kinds of notes and the label sets of each report, whoever may be writing meanwhile."""
+def look(path: str) -> tuple[Notes, dict[str, LedgerNote], dict[str, int]]:
+    """Return the notes, those about ledgers and the label sets of each report, whoever may be writing meanwhile."""
     try:
         address = f"{Path(path).as_uri()}?mode=ro"
         with closing(sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS)) as connection:

@@ -4,22 +4,36 @@ A record is committed, through to the disk, before the snapshot that it covers i
 the lock file writes; others may read meanwhile.
 """
 
-import json
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from exporter.errors import SettingsError, StateError
-from exporter.ledger.codec import Kind, counts_of, counts_text, facts_note, facts_of, labels_text, series_of
+from exporter.ledger.codec import (
+    LEDGER,
+    Kind,
+    LedgerNote,
+    counts_of,
+    counts_text,
+    facts_of,
+    key_of,
+    labels_text,
+    ledger_note,
+    note_text,
+    series_of,
+)
 from exporter.ledger.place import Place, primary_code
 from exporter.ledger.record import Key, Record, SeriesRecord, Standstill
-from exporter.ledger.schema import BUSY_SECONDS, LEDGER, CorruptError, check, migrate, notes_of
+from exporter.ledger.schema import BUSY_SECONDS, CorruptError, check, migrate, notes_of
 
 if TYPE_CHECKING:
     from exporter.model import Counts, Series
 
-CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+CORRUPT = {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+"""Also a table or column that is not there, and (0, from the sqlite3 module) text that is none."""
 
 
 class StateFile:
@@ -51,7 +65,7 @@ class StateFile:
 
     def claim(self, scope: Mapping[str, str]) -> None:
         """Keep what the counters count, by the settings' names; refuse a file that was begun with something else."""
-        known: Mapping[str, str] = self.notes.get("scope", scope)
+        known: Mapping[str, str] = self.notes.get("scope", scope) if self.loaded else scope
         for name in sorted(known.keys() | scope.keys()):
             was, wanted = known.get(name, ""), scope.get(name, "")
             if was != wanted:
@@ -103,28 +117,28 @@ class StateFile:
             if primary_code(error) in CORRUPT:
                 raise CorruptError from None
             raise
-        except (ValueError, KeyError, TypeError, ArithmeticError):
+        except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
             raise CorruptError from None
 
-    def _record(self, report: str, kind: Kind, ledger: Mapping[str, Any]) -> Record[Any]:
+    def _record(self, report: str, kind: Any, note: LedgerNote) -> Record[Any]:
         series: dict[Series, SeriesRecord[Any]] = {}
         names: dict[int, Series] = {}
         rows = self._rows("SELECT id, family, labels, base, held, grown FROM series WHERE report = ?", report)
         for number, family, labels, base, held, grown in rows:
             name = names[number] = series_of(family, labels)
-            series[name] = SeriesRecord(
-                counts_of(base, kind), None if held is None else counts_of(held, kind), int(grown)
-            )
+            stands = None if held is None else counts_of(held, family, kind)
+            series[name] = SeriesRecord(counts_of(base, family, kind), stands, int(grown))
         self._ids |= {(report, name): number for number, name in names.items()}
         self._newest = max(self._newest, *names, 0)
+        rows = self._rows(
+            "SELECT series, width, start, counts FROM register JOIN series ON id = series WHERE report = ?", report
+        )
         registers: dict[Key, Counts[Any] | None] = {
-            (width, start, names[number]): counts_of(counts, kind)
-            for number, width, start, counts in self._rows(
-                "SELECT series, width, start, counts FROM register JOIN series ON id = series WHERE report = ?", report
-            )
+            key_of(width, start, names[number]): counts_of(counts, names[number].family, kind)
+            for number, width, start, counts in rows
         }
         folded = {series_of(*row) for row in self._rows("SELECT family, labels FROM folded WHERE report = ?", report)}
-        return Record(facts_of(ledger, kind), ledger["reach"], bool(ledger["reaches_back"]), series, registers, folded)
+        return Record(facts_of(note, kind), note.reach, note.reaches_back, series, registers, folded)
 
     def _rows(self, query: str, report: str) -> sqlite3.Cursor:
         return self._connection.execute(query, (report,))
@@ -171,7 +185,7 @@ class StateFile:
             "INSERT OR IGNORE INTO folded VALUES (?, ?, ?)",
             ((report, series.family, labels_text(series)) for series in record.folded),
         )
-        self._note({LEDGER + report: facts_note(record)})
+        self._note({LEDGER + report: ledger_note(record)})
 
     def _stand(self, report: str, still: Standstill[Any]) -> None:
         """Let the series stand at what was served; the facts are those of the last commit but for the reach."""
@@ -179,12 +193,14 @@ class StateFile:
             "UPDATE series SET held = ? WHERE id = ?",
             ((counts_text(counts), self._ids[report, series]) for series, counts in still.values.items()),
         )
-        facts = json.loads(self._rows("SELECT value FROM note WHERE key = ?", LEDGER + report).fetchone()[0])
-        self._note({LEDGER + report: facts | {"reach": still.watermark}})
+        note: LedgerNote = self.notes[LEDGER + report]
+        self._note({LEDGER + report: msgspec.structs.replace(note, reach=still.watermark)})
 
     def _note(self, notes: Mapping[str, Any]) -> None:
-        changed = [(key, json.dumps(value)) for key, value in notes.items() if self.notes.get(key) != value]
-        self._connection.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", changed)
+        changed = {key: value for key, value in notes.items() if self.notes.get(key) != value}
+        rows = [(key, note_text(value)) for key, value in changed.items()]
+        self._connection.executemany("INSERT OR REPLACE INTO note VALUES (?, ?)", rows)
+        self._unsure |= changed
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -196,10 +212,12 @@ class StateFile:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Commit what is written inside; whatever goes wrong, nothing of it stays."""
+        self._unsure: dict[str, Any] = {}
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
             self._connection.execute("COMMIT")
+            self.notes |= self._unsure
         except BaseException:
             if self._connection.in_transaction:
                 with suppress(sqlite3.Error):

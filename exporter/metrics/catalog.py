@@ -3,10 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from exporter.model import BILLED, SERVER_TOOL_REQUESTS, SERVER_TOOLS, TOKEN_TYPES, TOKENS, USAGE_DIMENSIONS
-
-LANES = {TOKENS: TOKEN_TYPES, SERVER_TOOL_REQUESTS: SERVER_TOOLS, BILLED: ()}
-"""The values of the last label, where a family's counts are told apart by one."""
+from exporter.model import BILLED, SERVER_TOOL_REQUESTS, TOKENS, USAGE_DIMENSIONS
 
 COST_LABELS = (*USAGE_DIMENSIONS, "cost_type", "token_type")
 

@@ -9,10 +9,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from exporter.metrics import catalog
-from exporter.metrics.catalog import LANES
 from exporter.model import (
     BILLED,
     DEFAULT_WORKSPACE,
+    LANES,
     USAGE_DIMENSIONS,
     BillReading,
     Labels,

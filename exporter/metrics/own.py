@@ -14,8 +14,8 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from exporter.metrics.catalog import BY_NAME, LANES
-from exporter.model import PollOutcome, Report, RequestOutcome, Series
+from exporter.metrics.catalog import BY_NAME
+from exporter.model import LANES, PollOutcome, Report, RequestOutcome, Series
 
 REASONS = (
     "auth",

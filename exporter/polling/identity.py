@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable
 
-from exporter.errors import ApiError, AuthError, OtherOrganizationError, TransientError
+from exporter.errors import BadRequestError, OtherOrganizationError, PermissionDeniedError
 from exporter.model import Bucket, Number, Organization, Window
 
 logger = logging.getLogger(__name__)
@@ -51,28 +51,27 @@ class Identity:
 
     def organization(self) -> Organization:
         """Return the key's organisation, which has to be the known one."""
+        key = self._key()
         found = self._ask()
-        self._compare(found.id)
+        self._compare(found.id, key)
         return found
 
     def _check(self) -> None:
         """Make sure of the key: by what was heard with it, else by asking, if there is something to compare with."""
         key = self._key()
         if self._heard and self._heard[0] == key:
-            self._compare(self._heard[1])
+            self._compare(self._heard[1], key)
         elif self.known is not None and self._checked != key:
             try:
                 self.organization()
-            except (TransientError, AuthError):
-                raise
-            except ApiError as error:
+            except (PermissionDeniedError, BadRequestError) as error:
                 logger.warning(
                     "the key may not tell its organisation; that it is the same one stays unchecked",
                     extra={"fields": {"error": str(error)}},
                 )
                 self._checked = key
 
-    def _compare(self, organization_id: str) -> None:
+    def _compare(self, organization_id: str, key: str) -> None:
         self.known = self.known or organization_id
         if organization_id != self.known:
             error = OtherOrganizationError(
@@ -81,4 +80,4 @@ class Identity:
             )
             self._abort(error)
             raise error
-        self._checked = self._key()
+        self._checked = key

@@ -195,7 +195,7 @@ def test_a_signal_ends_it_at_once(
     program.up(lambda: (api.requests["usage"] and sign in program.metrics()) or None)
     begun = time.monotonic()
     program.process.send_signal(number)
-    assert (program.process.wait(10), time.monotonic() - begun < 2) == (0, True)
+    assert (program.process.wait(10), time.monotonic() - begun < 5) == (0, True)
     program.terminate()
     assert "msg=stopping" in program.log()
     assert "traceback" not in program.log().lower()
@@ -348,4 +348,4 @@ def test_it_listens_on_ipv6(run: Start, api_url: str) -> None:
 def test_a_signal_right_after_the_start_is_never_lost(run: Start, api_url: str) -> None:
     for _ in range(10):
         code, seconds = run(api_url).terminate()
-        assert (code, seconds < 2) == (0, True)
+        assert (code, seconds < 5) == (0, True)
