@@ -101,7 +101,8 @@ def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], No
 
     state = _open_state(settings.state.path)
     meter = Meter(settings, credentials, Timing(), state, abort=abort)
-    logger.info("going on" if state.loaded else "counting anew", extra={"fields": {"state": state.path}})
+    begun = "going on from the state file" if state.loaded else "new state"
+    logger.info(begun, extra={"fields": {"file": state.path}})
     schedule = Schedule(meter.tasks())
     pages = {
         "/": landing(__version__, settings.web.telemetry_path),

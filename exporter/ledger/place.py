@@ -43,17 +43,20 @@ class Place:
             raise SettingsError(f"state.path is {self.path!r}: there is no directory {str(found.parent)!r}; create it")
         if found.exists() and not found.is_file():
             raise SettingsError(f"state.path is {self.path!r}: that is not a file; name one")
+        if found.exists() and found.stat().st_nlink > 1:
+            # Each name would have a lock of its own.
+            raise SettingsError(f"state.path is {self.path!r}: that file has another name, too; give it only one")
 
     def lock(self) -> None:
         """Let no other process write here; raise StartError if one already does, SettingsError if nobody could."""
         if self.path == MEMORY:
             return
         try:
-            self._lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY)
+            self._lock = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, OWNER_ONLY)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.truncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY))
+            self._create()
         except BlockingIOError:
             holder = Path(f"{self.path}.lock").read_text(errors="replace").strip()
             self.unlock()
@@ -64,6 +67,10 @@ class Place:
         except OSError as error:
             self.unlock()
             raise self.refusal(error) from None
+
+    def _create(self) -> None:
+        """Make the file, for its owner only, if there is none."""
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY))
 
     def unlock(self) -> None:
         """Let others write."""
@@ -83,10 +90,19 @@ class Place:
                 part.rename(name + companion)
         return name
 
+    def renew(self, word: str, now: float) -> str:
+        """Rename the file as ``move`` does, and begin a new one in its place."""
+        name = self.move(word, now)
+        self._create()
+        return name
+
     def refusal(self, error: Exception) -> ExporterError:
         """Return what to tell the operator when the file cannot be opened, read or written at the start."""
         if isinstance(error, OSError):
-            reason, wrong = error.strerror or str(error), error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO}
+            reason, wrong = (
+                error.strerror or str(error),
+                error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO},
+            )
         else:
             reason, wrong = str(error), primary_code(error) not in TEMPORARY
         if wrong:

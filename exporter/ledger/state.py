@@ -6,7 +6,8 @@ the lock file writes; others may read meanwhile.
 
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -25,7 +26,7 @@ from exporter.ledger.codec import (
     note_text,
     series_of,
 )
-from exporter.ledger.place import Place, primary_code
+from exporter.ledger.place import MEMORY, Place, primary_code
 from exporter.ledger.record import Key, Record, SeriesRecord, Standstill
 from exporter.ledger.schema import BUSY_SECONDS, CorruptError, check, migrate, notes_of
 
@@ -54,7 +55,7 @@ class StateFile:
                 self._open(kinds)
             except CorruptError:
                 self._connection.close()
-                self.set_aside = self._place.move("corrupt", now)
+                self.set_aside = self._place.renew("corrupt", now)
                 self._open(kinds)
         except (sqlite3.Error, OSError) as error:
             self._place.unlock()
@@ -98,27 +99,35 @@ class StateFile:
             self._place.unlock()
 
     def _open(self, kinds: Mapping[str, Kind]) -> None:
-        self._connection = sqlite3.connect(
-            self.path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-        )
+        """Look before anything is written: even closing a file that is broken would change it."""
         self._ids: dict[tuple[str, Series], int] = {}
         self._newest = 0
         try:
-            check(self._connection, self.path)
+            if self.path != MEMORY:
+                with closing(self._connect(f"{Path(self.path).as_uri()}?mode=ro")) as self._connection:
+                    check(self._connection, self.path)
+            self._connection = self._connect(self.path)
             migrate(self._connection)
-            self.notes, ledgers = notes_of(self._connection)
-            self.records = {
-                report: self._record(report, kind, ledgers[report])
-                for report, kind in kinds.items()
-                if report in ledgers
-            }
-            self.loaded = bool(self.records)
+            self._load(kinds)
         except sqlite3.DatabaseError as error:
             if primary_code(error) in CORRUPT:
                 raise CorruptError from None
             raise
         except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
             raise CorruptError from None
+
+    @staticmethod
+    def _connect(address: str) -> sqlite3.Connection:
+        """Connect without the transactions that Python would begin, for the thread that closes, too."""
+        uri = address.startswith("file:")
+        return sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=uri)
+
+    def _load(self, kinds: Mapping[str, Kind]) -> None:
+        self.notes, ledgers = notes_of(self._connection)
+        self.records = {
+            report: self._record(report, kind, ledgers[report]) for report, kind in kinds.items() if report in ledgers
+        }
+        self.loaded = bool(self.records)
 
     def _record(self, report: str, kind: Any, note: LedgerNote) -> Record[Any]:
         series: dict[Series, SeriesRecord[Any]] = {}

@@ -240,7 +240,7 @@ def test_with_the_right_key_it_goes_on(run: Start, api_url: str, left: Left, sta
     program = run(api_url)
     samples = program.samples()
     assert (value(samples, LOADED), usage(samples)) == (1, usage(left.page))
-    assert f'msg="going on from the state file" file={state}\n' in program.log()
+    assert f'level=info msg="going on from the state file" file={state}\n' in program.log()
     program.wait_for(grows(left.page))
 
 
@@ -559,7 +559,7 @@ def test_no_file_that_was_set_aside_before_is_overwritten(run: Start, api_url: s
 def test_an_empty_file_is_a_new_one(run: Start, api_url: str, tmp_path: Path) -> None:
     (tmp_path / NAME).touch()
     program = run(api_url)
-    assert f'level=info msg="new state" file={tmp_path / NAME}\n' in program.log()
+    assert f'level=info msg="counting anew" state={tmp_path / NAME}\n' in program.log()
     assert value(program.samples(), LOADED) == 0
     assert not list(tmp_path.glob("*.corrupt*"))
 

@@ -351,7 +351,8 @@ MIXED = [
 def test_a_resumed_exporter_shows_values_and_watermark_before_any_poll(tmp_path: Path, crash: bool) -> None:  # noqa: FBT001
     one = world(tmp_path, MIXED)
     assert value(one.run(40 * MINUTE, MINUTE), LOADED) == 0
-    one.now += 5 * MINUTE
+    # A crash leaves what may have been served at most: what is served when the watermark stands still.
+    one.now += 5 * MINUTE if crash else 20
     before, asked = one.page(), len(one.api.log)
     (one.crash if crash else one.stop)()
     one.now += HOUR
@@ -370,24 +371,21 @@ def usage(page: Page) -> Page:
 
 @pytest.mark.parametrize("crash", [False, True], ids=["stopped", "crashed"])
 def test_what_is_late_and_what_is_overcounted_goes_on(tmp_path: Path, crash: bool) -> None:  # noqa: FBT001
+    names = (LATE, OVERCOUNTED, "anthropic_cost_overcounted_usd")
     bills = {TODAY - DAY: [line("900")]}
-    one = world(tmp_path, [*MIXED], "--usage.anchor", "2026-03-01", bills=bills)
+    one = world(tmp_path, MIXED, "--usage.anchor", "2026-03-01", bills=bills)
     one.run(40 * MINUTE, MINUTE)
     one.organization.uses[:] = [*STEADY[:10], *MIXED[len(STEADY) :]]
-    bills[TODAY - DAY] = one.organization.bills[TODAY - DAY] = [line("500")]
-    before = one.run(70 * MINUTE, MINUTE)
-    assert (value(before, LATE, report="usage"), value(before, OVERCOUNTED, report="usage")) == (7, 1860)
-    assert value(before, "anthropic_cost_overcounted_usd") == 4
+    one.organization.bills[TODAY - DAY] = [line("500")]
+    one.run(70 * MINUTE, MINUTE)
     restart(one, crash=crash)
-    after = one.run(10 * MINUTE, MINUTE)
-    assert {name: total(after, name) for name in (LATE, OVERCOUNTED, "anthropic_cost_overcounted_usd")} == {
-        name: total(before, name) for name in (LATE, OVERCOUNTED, "anthropic_cost_overcounted_usd")
-    }
+    for page in (one.page(), one.run(10 * MINUTE, MINUTE)):
+        assert [total(page, name) for name in names] == [7, 1860, 4]
     one.organization.uses.append(Use(NOW + 100, OPUS, Tokens(output=11)))
     one.organization.bills[TODAY - DAY] = [line("900")]
     restart(one, crash=crash)
-    after = one.run(70 * MINUTE, MINUTE)
-    assert (value(after, LATE, report="usage"), value(after, "anthropic_cost_overcounted_usd")) == (18, 0)
+    page = one.run(70 * MINUTE, MINUTE)
+    assert [total(page, name) for name in names] == [18, 1860, 0]
 
 
 def test_a_quiet_poll_writes_a_few_notes_and_one_that_finds_growth_writes_that(tmp_path: Path) -> None:
@@ -692,23 +690,28 @@ def test_an_idle_series_gives_its_place_to_another_and_keeps_its_own(tmp_path: P
 
 @pytest.mark.parametrize("between", ["nothing", "a stop", "a crash", "three days"])
 def test_frozen_usage_whose_labels_change_does_not_enter_twice(tmp_path: Path, between: str) -> None:
-    uses = [Use(NOW + n * HOUR, SONNET, Tokens(output=10, web_search=1)) for n in range(24)]
-    later = [Use(NOW + n * DAY, OPUS, Tokens(output=1)) for n in range(30)]
-    one = world(tmp_path, [*uses, *later])
-    pass_days(one, 10)
-    assert models(one.page()) == {SONNET.model: 240, OPUS.model: 10}
+    day = int(at("2026-03-10"))
+    uses = [Use(day + n * HOUR, SONNET, Tokens(output=10, web_search=1)) for n in range(24)]
+    one = world(tmp_path, [*uses, *(Use(NOW + n * DAY, OPUS, Tokens(output=1)) for n in range(30))])
+    pass_days(one, 8)
+    one.now = at("2026-03-18T00:20")
+    one.poll("usage")
+    assert run_sql(tmp_path / "a.db", "SELECT min(start) FROM register") >= [(day + DAY,)]
     if between != "nothing":
         restart(one, crash=between == "a crash")
     one.organization.uses[:24] = [
         replace(use, dimensions=use.dimensions._replace(api_key_id=None, workspace_id=None)) for use in uses
     ]
-    if between == "three days":
-        one.now += 3 * DAY
-    pass_days(one, 2)
+    # The days were last read before the day was frozen, so that it is read once more.
+    one.now += 3 * DAY if between == "three days" else 4 * HOUR
+    asked = len(one.api.log)
+    one.poll("usage")
+    assert min(seen.query["starting_at"][0] for seen in one.api.log[asked:]) < "2026-03-11"
+    one.page()
     one.now += 151
     one.poll("usage")
     page = one.page()
-    assert models(page) == {SONNET.model: 240, OPUS.model: 15 if between == "three days" else 12}
+    assert models(page) == {SONNET.model: 240, OPUS.model: (one.now - 300 - NOW) // DAY + 1}
     assert (total(page, SEARCHES), total(page, OVERCOUNTED)) == (24, 0)
     assert {workspace for (workspace,) in by(page, SEARCHES, ["workspace_id"])} == {"wrkspc_1"}
 
