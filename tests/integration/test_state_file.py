@@ -559,7 +559,7 @@ def test_no_file_that_was_set_aside_before_is_overwritten(run: Start, api_url: s
 def test_an_empty_file_is_a_new_one(run: Start, api_url: str, tmp_path: Path) -> None:
     (tmp_path / NAME).touch()
     program = run(api_url)
-    assert f'level=info msg="counting anew" state={tmp_path / NAME}\n' in program.log()
+    assert f'level=info msg="new state" file={tmp_path / NAME}\n' in program.log()
     assert value(program.samples(), LOADED) == 0
     assert not list(tmp_path.glob("*.corrupt*"))
 
