@@ -15,6 +15,7 @@ from exporter.demo.api import AdminApi as SimulatedApi
 from exporter.demo.server import serve as serve_simulation
 from exporter.demo.simulation import SimulatedOrganization
 from exporter.errors import ExporterError, StateError
+from exporter.ledger.place import MEMORY
 from exporter.ledger.state import StateFile
 from exporter.meter import Meter, new_credentials
 from exporter.model import DAY
@@ -36,7 +37,6 @@ DEMO_DEFAULTS: Mapping[str, Any] = {
     "usage": {"poll_interval": 5, "hold": 10},
     "cost": {"poll_interval": 60},
     "names": {"poll_interval": 60},
-    "state": {"path": ":memory:"},
 }
 DEMO_KEY = "sk-ant-admin01-simulated"
 DEMO_HISTORY = 366 * DAY
@@ -69,7 +69,9 @@ def demo(settings: Settings, say: Callable[[str], None]) -> int:
     simulation = SimulatedApi(SimulatedOrganization(seed=DEMO_SEED, started=started), key=DEMO_KEY, clock=time.time)
     with serve_simulation(simulation) as server:
         api = settings.api.model_copy(update={"base_url": server.url})
-        settings = settings.model_copy(update={"api": api})
+        # Simulated counters must not get into the file of real ones, wherever that is set.
+        state = settings.state.model_copy(update={"path": MEMORY})
+        settings = settings.model_copy(update={"api": api, "state": state})
         logger.info("SIMULATED DATA: no real organisation is read", extra={"fields": {"api": server.url}})
         return _run(settings, Credentials(DEMO_KEY, None), lambda url: say(INVITATION.format(url=url)))
 
@@ -77,7 +79,7 @@ def demo(settings: Settings, say: Callable[[str], None]) -> int:
 def _warn(settings: Settings, credentials: Credentials) -> None:
     for name in reserved_in_use(settings):
         logger.warning("this setting has no effect in this version", extra={"fields": {"setting": name}})
-    if settings.state.path == ":memory:":
+    if settings.state.path == MEMORY:
         logger.warning("the counters are kept in memory only: a restart begins at 0")
     if not credentials.key().startswith("sk-ant-admin"):
         logger.warning("the key does not begin with sk-ant-admin; the Admin API may refuse it")

@@ -110,7 +110,9 @@ class Meter:
         clocks = {"clock": self._time.now, "served": self._time.served}
         self.polls: dict[Report, Poll] = {
             "usage": self._poll(usage_source(read_usage, self._usage, self._tiers, begin=self._begin, **clocks)),
-            "cost": self._poll(cost_source(read_cost, self._billed, self._bill, self._days, **clocks)),
+            "cost": self._poll(
+                cost_source(read_cost, self._billed, self._bill, self._days, begin=self._set_anchors, **clocks)
+            ),
             "names": self._poll(names_source(self._identity.organization, api.workspaces, api.api_keys, self._rename)),
         }
 
@@ -160,6 +162,7 @@ class Meter:
         self._tiers.anchor = self._usage.anchor
         self._tiers.resume(self._state.notes.get("progress.usage", {}))
         self._days.resume(self._state.notes.get("progress.cost", {}))
+        self.page.own.folded((*self._usage.folded, *self._billed.folded))
         if self._state.loaded:
             self._publication.put(self._snapshot(self._time.served()))
 
@@ -191,6 +194,12 @@ class Meter:
             if not self._time.known:
                 minute = floor(self._time.now(), MINUTE)
                 self._read_usage(Window(MINUTE, minute, minute + MINUTE))
+        self._set_anchors()
+
+    def _set_anchors(self) -> None:
+        """Count from the start of the program by the API's time; what was begun before stays as it is."""
+        if self._met:
+            return
         anchor = self._anchor()
         anew = self._usage.begin(anchor)
         if anew:

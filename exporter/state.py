@@ -31,8 +31,12 @@ def reset(settings: Settings) -> int:
     path = _path(settings)
     place = Place(path)
     place.lock()
-    moved = place.move("reset", time.time())
-    place.unlock()
+    try:
+        moved = place.move("reset", time.time())
+    except OSError as error:
+        raise place.refusal(error) from None
+    finally:
+        place.unlock()
     print(f"moved {path} to {moved}; at the next start the counters begin anew")
     return 0
 

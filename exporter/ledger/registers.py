@@ -131,7 +131,7 @@ class Registers(Generic[Number]):
 
         What is left of the anchor's day is read in the coarsest buckets that begin after the anchor.
         """
-        first = max(window.start, self.anchor)
+        first = max(window.start, self.open_from)
         day = first - first % DAY
         while day < window.end:
             begin = max(day, self.anchor)

@@ -43,7 +43,7 @@ class CorruptError(Exception):
 def check(connection: sqlite3.Connection, path: str) -> None:
     """Refuse what is not ours or from the future (SettingsError), find out what is broken (CorruptError)."""
     application, version = (pragma(connection, name) for name in ("application_id", "user_version"))
-    tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     if tables and application != APPLICATION_ID:
         raise SettingsError(f"state.path is {path!r}: that is a database of another program; choose another")
     if version > len(MIGRATIONS):
@@ -51,7 +51,7 @@ def check(connection: sqlite3.Connection, path: str) -> None:
             f"the state file {path} was written by a newer version (schema {version}, this one knows "
             f"{len(MIGRATIONS)}); run that version, or choose another --state.path"
         )
-    if pragma(connection, "quick_check") != "ok":
+    if (tables and not version) or pragma(connection, "quick_check") != "ok":
         raise CorruptError
 
 

@@ -33,8 +33,9 @@ from exporter.ledger.schema import BUSY_SECONDS, CorruptError, check, migrate, n
 if TYPE_CHECKING:
     from exporter.model import Counts, Series
 
-CORRUPT = {0, sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-"""Also a table or column that is not there, and (0, from the sqlite3 module) text that is none."""
+CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+UNREADABLE = {*CORRUPT, sqlite3.SQLITE_ERROR, 0}
+"""In our own schema also a table or column that is not there, and (0, from the sqlite3 module) text that is none."""
 
 
 class StateFile:
@@ -57,11 +58,10 @@ class StateFile:
                 self._connection.close()
                 self.set_aside = self._place.renew("corrupt", now)
                 self._open(kinds)
-        except (sqlite3.Error, OSError) as error:
+        except BaseException as error:
             self._place.unlock()
-            raise self._place.refusal(error) from None
-        except BaseException:
-            self._place.unlock()
+            if isinstance(error, sqlite3.Error | OSError | CorruptError):
+                raise self._place.refusal(error) from None
             raise
 
     def claim(self, scope: Mapping[str, str]) -> None:
@@ -100,17 +100,17 @@ class StateFile:
 
     def _open(self, kinds: Mapping[str, Kind]) -> None:
         """Look before anything is written: even closing a file that is broken would change it."""
-        self._ids: dict[tuple[str, Series], int] = {}
-        self._newest = 0
+        corrupt = CORRUPT
         try:
             if self.path != MEMORY:
                 with closing(self._connect(f"{Path(self.path).as_uri()}?mode=ro")) as self._connection:
                     check(self._connection, self.path)
             self._connection = self._connect(self.path)
             migrate(self._connection)
+            corrupt = UNREADABLE
             self._load(kinds)
         except sqlite3.DatabaseError as error:
-            if primary_code(error) in CORRUPT:
+            if primary_code(error) in corrupt:
                 raise CorruptError from None
             raise
         except (ValueError, KeyError, TypeError, ArithmeticError, RecursionError):
@@ -123,6 +123,8 @@ class StateFile:
         return sqlite3.connect(address, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=uri)
 
     def _load(self, kinds: Mapping[str, Kind]) -> None:
+        self._ids: dict[tuple[str, Series], int] = {}
+        self._newest: int = self._connection.execute("SELECT coalesce(max(id), 0) FROM series").fetchone()[0]
         self.notes, ledgers = notes_of(self._connection)
         self.records = {
             report: self._record(report, kind, ledgers[report]) for report, kind in kinds.items() if report in ledgers
@@ -138,7 +140,6 @@ class StateFile:
             stands = None if held is None else counts_of(held, family, kind)
             series[name] = SeriesRecord(counts_of(base, family, kind), stands, int(grown))
         self._ids |= {(report, name): number for number, name in names.items()}
-        self._newest = max(self._newest, *names, 0)
         rows = self._rows(
             "SELECT series, width, start, counts FROM register JOIN series ON id = series WHERE report = ?", report
         )

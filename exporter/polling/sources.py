@@ -51,10 +51,11 @@ def cost_source(
     bill: Bill,
     days: Days,
     *,
+    begin: Callable[[], None],
     clock: Callable[[], float],
     served: Callable[[], float],
 ) -> Source:
-    """Read finished days into the bill and the billed counters.
+    """Read finished days into the bill and the billed counters; ``begin`` is called before anything is planned.
 
     The range always holds finished days, on the first of a month too: the API refuses an empty one. It goes back to
     what the gauges need and, after an outage, to the first day that may have changed since it was read.
@@ -68,6 +69,7 @@ def cost_source(
         days.done(window, now)
 
     def steps(now: float) -> list[Step]:
+        begin()
         return [partial(take, window) for window in days.due(first_day_needed(now, COST_REVISION), now)]
 
     return Source("cost", steps, lambda polled: ledger.complete(polled, served()))

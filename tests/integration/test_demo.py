@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -39,14 +40,15 @@ def answer(url: str, key: str) -> int:
         return client.get(f"{url}/v1/organizations/me").status_code
 
 
-def test_the_demo_moves_its_counters_and_leaves_the_real_key_alone(
-    exporter_process: Callable[..., "ExporterProcess"],
+def test_the_demo_moves_its_counters_and_leaves_the_real_key_and_counters_alone(
+    exporter_process: Callable[..., "ExporterProcess"], tmp_path: Path
 ) -> None:
     trap = Trap()
     with serve(trap) as real:
         env = {
             "ANTHROPIC_ADMIN_API_KEY": REAL_KEY,
             "ANTHROPIC_EXPORTER_API_BASE_URL": real.url,
+            "ANTHROPIC_EXPORTER_STATE_PATH": "real.db",
             "HTTP_PROXY": real.url,
             "HTTPS_PROXY": real.url,
         }
@@ -58,6 +60,7 @@ def test_the_demo_moves_its_counters_and_leaves_the_real_key_alone(
         simulated = re.search(r'level=info msg="SIMULATED DATA: .*" api=(http://127\.0\.0\.1:[0-9]+)\n', program.log())
         assert simulated, program.log()
         assert simulated[1] != real.url
+        assert not list(tmp_path.glob("*.db*"))
         assert answer(simulated[1], REAL_KEY) == 401
         more = program.wait_for(lambda later: total(later, TOKENS) > total(samples, TOKENS), 20)
         assert all(more[key] >= samples[key] for key in samples if key[0] == TOKENS)

@@ -7,7 +7,7 @@ import pytest
 
 from exporter.demo.faults import Fault
 from exporter.demo.organization import DAY, HOUR, MINUTE, Tokens
-from tests.events import OPUS, SONNET, Use, WrittenOrganization
+from tests.events import OPUS, SONNET, Use, WrittenOrganization, line
 from tests.world import World, at, tokens, total, value, watermark
 
 NOW = at("2026-03-09T12:00:30")
@@ -65,6 +65,16 @@ def test_after_downtime_it_reads_what_is_missing_and_little_else(
         span = at(seen.query["ending_at"][0][:-1]) - at(seen.query["starting_at"][0][:-1])
         asked[width] += int(span / {"1d": DAY, "1h": HOUR, "1m": MINUTE}[width])
     assert asked == widths
+
+
+def test_a_wrong_clock_and_a_broken_usage_report_bring_no_old_bill_into_the_counters() -> None:
+    today = int(NOW // DAY) * DAY
+    organization = WrittenOrganization(bills={today + n * DAY: [line("100")] for n in range(-40, 3)})
+    world = World(organization, NOW, wrong=-3 * DAY)
+    world.faults.add(Fault(kind=503, endpoint="usage", times=8))
+    page = world.run(2 * HOUR)
+    assert total(page, "anthropic_up", report="usage") == 1
+    assert total(page, "anthropic_cost_usd_total") == 0
 
 
 def test_nothing_is_moved_while_the_api_is_away_and_everything_is_there_before_the_first_poll(tmp_path: Path) -> None:
