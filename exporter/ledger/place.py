@@ -68,6 +68,12 @@ class Place:
             self.unlock()
             raise self.refusal(error) from None
 
+    @property
+    def beheaded(self) -> bool:
+        """Whether the file is empty but its log is not: SQLite would begin anew, and delete the log."""
+        log = Path(f"{self.path}-wal")
+        return self.path != MEMORY and not Path(self.path).stat().st_size and log.exists() and log.stat().st_size > 0
+
     def _create(self) -> None:
         """Make the file, for its owner only, if there is none."""
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY))

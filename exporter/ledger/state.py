@@ -55,7 +55,8 @@ class StateFile:
             try:
                 self._open(kinds)
             except CorruptError:
-                self._connection.close()
+                if hasattr(self, "_connection"):
+                    self._connection.close()
                 self.set_aside = self._place.renew("corrupt", now)
                 self._open(kinds)
         except BaseException as error:
@@ -102,6 +103,8 @@ class StateFile:
         """Look before anything is written: even closing a file that is broken would change it."""
         corrupt = CORRUPT
         try:
+            if self._place.beheaded:
+                raise CorruptError
             if self.path != MEMORY:
                 with closing(self._connect(f"{Path(self.path).as_uri()}?mode=ro")) as self._connection:
                     check(self._connection, self.path)

@@ -540,6 +540,18 @@ def test_nonsense_in_the_file_is_set_aside_and_the_counters_begin_anew(
     assert (total(page, TOKENS), total(page, BILLED)) == (0, 0)
 
 
+def test_damage_that_no_row_shows_is_found(healthy: World, tmp_path: Path) -> None:
+    assert healthy.state
+    path = Path(shutil.copy(healthy.state, tmp_path / "a.db"))
+    content = bytearray(path.read_bytes())
+    content[36:40] = (7).to_bytes(4)  # the number of free pages, in SQLite's header
+    path.write_bytes(content)
+    state = opened(path)
+    assert (state.set_aside, state.loaded) == (f"{path}.corrupt-20260309T211723Z", False)
+    assert Path(f"{path}.corrupt-20260309T211723Z").read_bytes() == content
+    state.close({})
+
+
 # --- the cap
 
 
