@@ -10,8 +10,8 @@ from pathlib import Path
 from exporter.errors import ExporterError, SettingsError, StartError
 
 MEMORY = ":memory:"
-COMPANIONS = ("", "-wal", "-shm")
-"""SQLite's write-ahead log and its index belong to the file."""
+COMPANIONS = ("", "-wal", "-shm", "-journal")
+"""SQLite's logs and their index belong to the file."""
 
 TEMPORARY = {
     sqlite3.SQLITE_FULL,

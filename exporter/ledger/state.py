@@ -106,7 +106,9 @@ class StateFile:
             if self._place.beheaded:
                 raise CorruptError
             if self.path != MEMORY:
-                with closing(self._connect(f"{Path(self.path).as_uri()}?mode=ro")) as self._connection:
+                # What a crash has left half written can only be rolled back by who may write.
+                mode = "rw" if Path(f"{self.path}-journal").exists() else "ro"
+                with closing(self._connect(f"{Path(self.path).as_uri()}?mode={mode}")) as self._connection:
                     check(self._connection, self.path)
             self._connection = self._connect(self.path)
             migrate(self._connection)

@@ -123,14 +123,18 @@ def theirs() -> AdminApi:
 
 
 @pytest.fixture
-def run(exporter_process: Start) -> Start:
-    """Serve what an API at a URL says, as quickly as can be."""
+def run(exporter_process: Start) -> Iterator[Start]:
+    """Serve what an API at a URL says, as quickly as can be; what still runs in the end is killed, to save time."""
+    programs: list[ExporterProcess] = []
 
     def start(url: str, *flags: str, env: Mapping[str, str | None] | None = None) -> "ExporterProcess":
         given = {"ANTHROPIC_ADMIN_API_KEY": KEY, **(env or {})}
-        return exporter_process("--api.base-url", url, *QUICK, *flags, env=given)
+        programs.append(exporter_process("--api.base-url", url, *QUICK, *flags, env=given))
+        return programs[-1]
 
-    return start
+    yield start
+    for program in programs:
+        program.kill()
 
 
 def as_it_is(app: Application) -> Application:
@@ -421,7 +425,8 @@ def test_what_may_not_be_written(part: str, state: Path, left: Left, tmp_path: P
         told = refused(tmp_path, "--state.path", str(state))
     finally:
         place.chmod(0o700)
-    assert f"{state} cannot be used: Permission denied; make it and its directory writable, or choose another" in told
+    assert str(state) in told
+    assert re.search("cannot be used: Permission denied; .*choose another", told)
     assert state.read_bytes() == left.path.read_bytes()
 
 

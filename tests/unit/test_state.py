@@ -206,6 +206,21 @@ def test_a_new_file_is_ours_alone_and_says_so(tmp_path: Path, existing: bool) ->
     state.close({})
 
 
+def test_a_write_that_a_crash_has_cut_short_is_rolled_back(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.db", isolation_level=None)) as connection:
+        connection.execute("PRAGMA user_version = 0")
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("CREATE TABLE big (content)")
+        for _ in range(20):
+            connection.execute("INSERT INTO big VALUES (zeroblob(4000))")
+        for companion in ("", "-journal"):
+            shutil.copy(tmp_path / f"a.db{companion}", tmp_path / f"crashed.db{companion}")
+    state = opened(tmp_path / "crashed.db")
+    assert (state.loaded, state.set_aside) == (False, None)
+    state.close({})
+
+
 def test_only_one_writes_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to("a.db")
     state = opened(tmp_path / "a.db")
