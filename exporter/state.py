@@ -27,8 +27,12 @@ def show(settings: Settings) -> int:
 
 
 def reset(settings: Settings) -> int:
-    """Move the state file aside, so that the counters begin anew; return the exit status."""
+    """Move the state file aside, so that the counters begin anew; return the exit status.
+
+    Only what is a state file is moved; ``serve`` does that with a broken one by itself.
+    """
     path = _path(settings)
+    look(path)
     place = Place(path)
     place.lock()
     try:

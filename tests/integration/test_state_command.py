@@ -83,6 +83,7 @@ def test_what_is_asked_wrongly_is_one_line(tmp_path: Path) -> None:
     assert "show or reset" in refused(state(tmp_path))[1]
     assert "did you mean reset?" in refused(state(tmp_path, "rest"))[1]
     (tmp_path / "counters.db").write_text("nonsense")
-    code, said = refused(state(tmp_path, "show"))
-    assert (code, "cannot be read" in said) == (2, True)
+    for command in ("show", "reset"):
+        code, said = refused(state(tmp_path, command))
+        assert (code, "cannot be read" in said) == (2, True)
     assert (tmp_path / "counters.db").read_text() == "nonsense"
