@@ -56,7 +56,7 @@ class Place:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.truncate(self._lock, 0)
             os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
-            self._create()
+            self.create()
         except BlockingIOError:
             holder = Path(f"{self.path}.lock").read_text(errors="replace").strip()
             self.unlock()
@@ -72,9 +72,9 @@ class Place:
     def beheaded(self) -> bool:
         """Whether the file is empty but its log is not: SQLite would begin anew, and delete the log."""
         log = Path(f"{self.path}-wal")
-        return self.path != MEMORY and not Path(self.path).stat().st_size and log.exists() and log.stat().st_size > 0
+        return not Path(self.path).stat().st_size and log.exists() and log.stat().st_size > 0
 
-    def _create(self) -> None:
+    def create(self) -> None:
         """Make the file, for its owner only, if there is none."""
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, OWNER_ONLY))
 
@@ -94,12 +94,6 @@ class Place:
         for companion in COMPANIONS:
             if (part := Path(self.path + companion)).exists():
                 part.rename(name + companion)
-        return name
-
-    def renew(self, word: str, now: float) -> str:
-        """Rename the file as ``move`` does, and begin a new one in its place."""
-        name = self.move(word, now)
-        self._create()
         return name
 
     def refusal(self, error: Exception) -> ExporterError:

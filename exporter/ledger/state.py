@@ -55,9 +55,10 @@ class StateFile:
             try:
                 self._open(kinds)
             except CorruptError:
-                if hasattr(self, "_connection"):
-                    self._connection.close()
-                self.set_aside = self._place.renew("corrupt", now)
+                # In this order: SQLite merges the log into a file that it closes, unless that was moved.
+                self.set_aside = self._place.move("corrupt", now)
+                self._connection.close()
+                self._place.create()
                 self._open(kinds)
         except BaseException as error:
             self._place.unlock()
@@ -103,12 +104,12 @@ class StateFile:
         """Look before anything is written: even closing a file that is broken would change it."""
         corrupt = CORRUPT
         try:
-            if self._place.beheaded:
-                raise CorruptError
             if self.path != MEMORY:
                 # What a crash has left half written can only be rolled back by who may write.
                 mode = "rw" if Path(f"{self.path}-journal").exists() else "ro"
                 with closing(self._connect(f"{Path(self.path).as_uri()}?mode={mode}")) as self._connection:
+                    if self._place.beheaded:
+                        raise CorruptError
                     check(self._connection, self.path)
             self._connection = self._connect(self.path)
             migrate(self._connection)
