@@ -228,7 +228,8 @@ class Meter:
         (last, _), served_at, tick = self._publication.look(), self._publication.served_at, self._timer()
         usage = self._usage.reading(now, tick, last.usage, served_at)
         billed = self._billed.reading(now, tick, last.billed, served_at)
-        return Snapshot(usage, billed, self._bill.reading(now) if billed else None, self._names)
+        bill = self._bill.reading(now) if billed else None
+        return Snapshot(usage=usage, billed=billed, bill=bill, names=self._names)
 
     def _keep(self, snapshot: Snapshot) -> None:
         records: dict[str, Record[Any]] = {}

@@ -1,7 +1,7 @@
 """The domain's values, and the words for them.
 
 Glossary
-    report      what a poll brings: usage, cost, names
+    report      what a poll brings: usage, usage by API key, cost, names, rate limits
     bucket      what the API counted in one minute, hour or UTC day
     window      the aligned range of buckets that one read asks for: all pages or nothing
     series      a metric family and its label values, in the catalogue's order
@@ -13,18 +13,26 @@ Glossary
     settle      how old usage must be before it counts
     hold        how long a new series is shown as 0, and a resumed one at its last value, before it grows
     reach       the usage time that what was served may have come to
+    price key   what a unit price is for: model, tier, context window, geography, token type
+    basis       where a price is from: an override, the organisation's own bill, or the price list
+    estimate    tokens x the price in force at their usage time; made in minutes, and never made anew
     snapshot    the one immutable value that a scrape reads
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import decimal
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Generic, Literal, NamedTuple, TypeVar
 
+decimal.DefaultContext.prec = 100
+# Threads take their context from the default one, but this one may have its own already.
+decimal.setcontext(decimal.DefaultContext)
+
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
-Report = Literal["usage", "cost", "names"]
-REPORTS: tuple[Report, ...] = ("usage", "cost", "names")
+Report = Literal["usage", "api_key_usage", "cost", "names", "limits"]
+REPORTS: tuple[Report, ...] = ("usage", "api_key_usage", "cost", "names", "limits")
 
 LOOKBACK = {MINUTE: 30 * MINUTE, HOUR: 48 * HOUR, DAY: 7 * DAY}
 """Seconds of finished time that each bucket width is regularly read again for (late data)."""
@@ -33,20 +41,56 @@ MOST_BUCKETS = {MINUTE: 1440, HOUR: 168, DAY: 31}
 """The API's largest ``limit`` by bucket width."""
 
 USAGE_DIMENSIONS = ("model", "workspace_id", "service_tier", "context_window", "inference_geo")
+API_KEY_DIMENSIONS = ("api_key_id", "workspace_id", "model", "service_tier", "context_window")
+ESTIMATE_LABELS = ("workspace_id", "model", "service_tier", "cost_type", "token_type")
+COST_LABELS = (*USAGE_DIMENSIONS, "cost_type", "token_type")
 TOKEN_TYPES = ("uncached_input", "cache_read", "cache_creation_5m", "cache_creation_1h", "output")
-SERVER_TOOLS = ("web_search",)
+WEB_SEARCH = "web_search"
+SERVER_TOOLS = (WEB_SEARCH,)
 
 TOKENS = "anthropic_usage_tokens_total"
 SERVER_TOOL_REQUESTS = "anthropic_usage_server_tool_requests_total"
+API_KEY_TOKENS = "anthropic_api_key_usage_tokens_total"
+API_KEY_TOOL_REQUESTS = "server tool requests by API key"
+"""Not a metric: they are read only for what they cost."""
 BILLED = "anthropic_cost_usd_total"
+ESTIMATED = "anthropic_estimated_cost_usd_total"
+API_KEY_ESTIMATED = "anthropic_api_key_estimated_cost_usd_total"
+UNPRICED = "anthropic_unpriced_tokens_total"
 
-LANES = {TOKENS: TOKEN_TYPES, SERVER_TOOL_REQUESTS: SERVER_TOOLS, BILLED: ()}
-"""The values of the last label, where a family's counts are told apart by one."""
 
-KEPT_LABELS = {BILLED: 2}
-"""How many labels at the end a folded series of a family keeps; the others become ``other``."""
+class Odometer(NamedTuple):
+    """The labels of a counter family's series.
+
+    ``lane`` is a further label, the last one, whose values tell the counts of one series apart. ``kept`` is how many
+    labels at the end a folded series keeps; the others become ``other``.
+    """
+
+    labels: tuple[str, ...]
+    lane: str = ""
+    lanes: tuple[str, ...] = ()
+    kept: int = 0
+
+    @property
+    def samples(self) -> int:
+        """How many samples one series has."""
+        return max(1, len(self.lanes))
+
+
+ODOMETERS: Mapping[str, Odometer] = {
+    TOKENS: Odometer(USAGE_DIMENSIONS, "token_type", TOKEN_TYPES),
+    SERVER_TOOL_REQUESTS: Odometer(USAGE_DIMENSIONS, "tool", SERVER_TOOLS),
+    API_KEY_TOKENS: Odometer(API_KEY_DIMENSIONS, "token_type", TOKEN_TYPES),
+    BILLED: Odometer(COST_LABELS, kept=2),
+    ESTIMATED: Odometer(ESTIMATE_LABELS, kept=2),
+    API_KEY_ESTIMATED: Odometer(("api_key_id", "workspace_id", "model")),
+    UNPRICED: Odometer(("model",)),
+}
 
 DEFAULT_WORKSPACE = "default"
+CONSOLE = "console"
+PRIORITY = "priority"
+"""The service tier that is paid for by commitment: never on a bill, so neither priced nor unpriced."""
 OTHER = "other"
 NOT_APPLICABLE = "none"
 
@@ -190,6 +234,53 @@ class BillReading:
     months: Mapping[tuple[int, int], Amounts]
 
 
+class PriceKey(NamedTuple):
+    """What a unit price is for, in the usage report's words."""
+
+    model: str
+    service_tier: str
+    context_window: str
+    inference_geo: str
+    token_type: str
+
+
+Basis = Literal["override", "billed", "list"]
+
+
+class Price(NamedTuple):
+    """USD for one token or request, and where that is from.
+
+    ``since`` is the Unix time of the day from which a price that has changed is known to hold; 0 if none has.
+    """
+
+    usd: Decimal
+    basis: Basis
+    since: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MoneyReading:
+    """What usage costs in USD.
+
+    ``prices`` are those in use. ``unbilled`` is the estimate for the days of ``month`` that have no bill, by the labels
+    of estimates. ``ratio`` is the newest such day's estimate, made in time, by its bill.
+    """
+
+    prices: Mapping[PriceKey, Price]
+    request_prices: Mapping[str, Price]
+    month: tuple[int, int]
+    unbilled: Amounts
+    ratio: Decimal | None
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimits:
+    """The limits of each model group by name, and the ``(model, group)`` pairs that say what a group is for."""
+
+    values: Mapping[tuple[str, str], int]
+    models: Collection[tuple[str, str]]
+
+
 @dataclass(frozen=True, slots=True)
 class Names:
     """What ids are called; None where the API has not told yet."""
@@ -204,9 +295,16 @@ class Snapshot:
     """Everything that a scrape shows of the organisation; a part is None until its first complete poll."""
 
     usage: Reading[int] | None = None
+    estimated: Reading[Decimal] | None = None
+    api_key_usage: Reading[int] | None = None
+    api_key_estimated: Reading[Decimal] | None = None
     billed: Reading[Decimal] | None = None
     bill: BillReading | None = None
+    money: MoneyReading | None = None
+    limits: RateLimits | None = None
     names: Names = Names()
+    models: Mapping[str, str] = field(default_factory=dict)
+    """The usage report's names of models that the bill calls otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

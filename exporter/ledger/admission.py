@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable, Mapping
 from operator import add
 from typing import Generic
 
-from exporter.model import KEPT_LABELS, OTHER, Counts, Number, Series
+from exporter.model import ODOMETERS, OTHER, Counts, Number, Series
 
 
 class Admission(Generic[Number]):
@@ -42,6 +42,6 @@ class Admission(Generic[Number]):
 
 
 def _folded(series: Series) -> Series:
-    kept = KEPT_LABELS.get(series.family, 0)
+    kept = ODOMETERS[series.family].kept
     folded = len(series.labels) - kept
     return Series(series.family, (OTHER,) * folded + series.labels[folded:])

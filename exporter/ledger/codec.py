@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from exporter.ledger.record import Facts, Key, Record
-from exporter.model import DAY, KEPT_LABELS, LANES, LOOKBACK, USAGE_DIMENSIONS, Counts, Number, Series
+from exporter.model import DAY, LOOKBACK, ODOMETERS, Counts, Number, Series
 
 Kind = type[int] | type[Decimal]
 
@@ -64,7 +64,7 @@ def counts_text(counts: Counts[Any]) -> str:
 def counts_of(text: str, family: str, kind: type[Number]) -> Counts[Number]:
     """Return the numbers in ``1,2,3``, as many as the family has."""
     counts = tuple(map(kind, text.split(",")))
-    if len(counts) != max(1, len(LANES[family])):
+    if len(counts) != ODOMETERS[family].samples:
         raise ValueError(f"{text} are not the counts of {family}")
     if any(count - count != 0 for count in counts):
         raise ValueError(f"{text} is no amount")
@@ -82,7 +82,7 @@ def series_of(family: str, labels: str) -> Series:
         names = msgspec.json.decode(labels, type=tuple[str, ...])
     except msgspec.MsgspecError as error:
         raise ValueError(f"labels: {error}") from None
-    if len(names) != len(USAGE_DIMENSIONS) + KEPT_LABELS.get(family, 0):
+    if len(names) != len(ODOMETERS[family].labels):
         raise ValueError(f"{labels} are not the labels of {family}")
     return Series(family, names)
 

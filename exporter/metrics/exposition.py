@@ -12,7 +12,7 @@ from exporter.metrics import catalog
 from exporter.model import (
     BILLED,
     DEFAULT_WORKSPACE,
-    LANES,
+    ODOMETERS,
     USAGE_DIMENSIONS,
     BillReading,
     Labels,
@@ -73,7 +73,7 @@ def _samples(snapshot: Snapshot, now: float) -> dict[str, Samples]:
     if snapshot.bill:
         samples |= _bill(snapshot.bill, now)
     samples |= _names(snapshot.names, _workspace_ids(snapshot))
-    sizes = ((name, len(list(samples[name]))) for name in LANES if name in samples)
+    sizes = ((name, len(list(samples[name]))) for name in ODOMETERS if name in samples)
     samples[catalog.SERIES.name] = [((name,), size) for name, size in sizes]
     return samples
 
@@ -88,7 +88,7 @@ def _counters(reading: Reading[Number], now: float, families: Iterable[str]) -> 
 
 def _lanes(series: Series) -> list[Labels]:
     """Return the label values of each of a series' counts."""
-    lanes = LANES[series.family]
+    lanes = ODOMETERS[series.family].lanes
     return [(*series.labels, lane) for lane in lanes] if lanes else [series.labels]
 
 

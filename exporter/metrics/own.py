@@ -15,7 +15,7 @@ from prometheus_client import (
 )
 
 from exporter.metrics.catalog import BY_NAME
-from exporter.model import LANES, PollOutcome, Report, RequestOutcome, Series
+from exporter.model import ODOMETERS, PollOutcome, Report, RequestOutcome, Series
 
 REASONS = (
     "auth",
@@ -32,7 +32,7 @@ RETRIED = ("connection", "rate_limited", "server", "timeout")
 SECONDS = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300)
 """Histogram bounds: a request may take half a minute, a poll two."""
 COMMIT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-ENDPOINTS = ("usage", "cost", "organization", "workspaces", "api_keys")
+ENDPOINTS = ("usage", "cost", "organization", "workspaces", "api_keys", "rate_limits")
 
 
 class OwnMetrics:
@@ -66,7 +66,7 @@ class OwnMetrics:
             self._poll_seconds.labels(report)
             for reason in REASONS:
                 self._failures.labels(report, reason)
-        for family in LANES:
+        for family in ODOMETERS:
             self._folded.labels(family)
         for endpoint in ENDPOINTS:
             self._request_seconds.labels(endpoint)
@@ -113,7 +113,7 @@ class OwnMetrics:
         """Take note of all label sets that have no series of their own; there are never fewer of them."""
         now = Counts(one.family for one in series)
         for family, more in (now - self._folds).items():
-            self._folded.labels(family).inc(more * max(1, len(LANES[family])))
+            self._folded.labels(family).inc(more * ODOMETERS[family].samples)
         self._folds = now
 
     def _gauge(self, name: str) -> Gauge:

@@ -24,8 +24,19 @@ from exporter.ledger.ledger import Ledger
 from exporter.ledger.record import Facts, Record, SeriesRecord
 from exporter.ledger.registers import Registers
 from exporter.ledger.state import StateFile
-from exporter.metrics.catalog import BY_NAME
-from exporter.model import BILLED, DAY, HOUR, LANES, MINUTE, TOKENS, Bucket, Organization, Series, Window
+from exporter.model import (
+    BILLED,
+    DAY,
+    HOUR,
+    MINUTE,
+    ODOMETERS,
+    SERVER_TOOL_REQUESTS,
+    TOKENS,
+    Bucket,
+    Organization,
+    Series,
+    Window,
+)
 from exporter.polling.identity import Identity
 from tests.events import OPUS, SONNET, Use, WrittenOrganization, line
 from tests.world import Page, World, at, by, total, value, watermark
@@ -50,7 +61,7 @@ def text() -> st.SearchStrategy[str]:
 
 def series(families: Iterable[str]) -> st.SearchStrategy[Series]:
     def of(family: str) -> st.SearchStrategy[Series]:
-        labels = len(BY_NAME[family].labels) - bool(LANES[family])
+        labels = len(ODOMETERS[family].labels)
         return st.builds(Series, st.just(family), st.tuples(*[text()] * labels))
 
     return st.sampled_from(sorted(families)).flatmap(of)
@@ -62,7 +73,7 @@ NUMBERS: dict[str, st.SearchStrategy[Any]] = {
     | st.builds(lambda digits, exponent: Decimal((digits < 0, (abs(digits),), exponent)), st.integers(-9, 9),
                 st.integers(-400, 400)),
 }  # fmt: skip
-FAMILIES = {"usage": LANES.keys() - {BILLED}, "cost": {BILLED}}
+FAMILIES = {"usage": {TOKENS, SERVER_TOOL_REQUESTS}, "cost": {BILLED}}
 MINUTES = st.integers(0, 10**8).map(lambda number: number * MINUTE)
 WIDTHS = st.sampled_from([MINUTE, HOUR, DAY])
 
@@ -73,7 +84,7 @@ def record(draw: st.DrawFn, report: str, known: Sequence[Series]) -> Record[Any]
     number, named = NUMBERS[report], st.sampled_from(known)
 
     def counts(one: Series) -> st.SearchStrategy[tuple[Any, ...]]:
-        return st.tuples(*[number] * max(1, len(LANES[one.family])))
+        return st.tuples(*[number] * ODOMETERS[one.family].samples)
 
     anchor, ahead = draw(MINUTES), draw(MINUTES)
     facts: Facts[Any] = Facts(
