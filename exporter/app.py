@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
-from decimal import Decimal
 from typing import Any
 
 from exporter import __version__, log
@@ -18,17 +17,14 @@ from exporter.errors import ExporterError, StateError
 from exporter.ledger.place import MEMORY
 from exporter.ledger.state import StateFile
 from exporter.meter import Meter, new_credentials
-from exporter.model import DAY
+from exporter.model import COUNTED, DAY
 from exporter.polling.schedule import Schedule
-from exporter.settings import Settings, reserved_in_use
+from exporter.settings import Settings
 from exporter.settings.values import parse_listen_address
 from exporter.web.pages import health, landing, ready, router
 from exporter.web.server import Server
 
 logger = logging.getLogger(__name__)
-
-KINDS: Mapping[str, type[int] | type[Decimal]] = {"usage": int, "cost": Decimal}
-"""What the state file keeps, and what it is counted in."""
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
@@ -77,8 +73,6 @@ def demo(settings: Settings, say: Callable[[str], None]) -> int:
 
 
 def _warn(settings: Settings, credentials: Credentials) -> None:
-    for name in reserved_in_use(settings):
-        logger.warning("this setting has no effect in this version", extra={"fields": {"setting": name}})
     if settings.state.path == MEMORY:
         logger.warning("the counters are kept in memory only: a restart begins at 0")
     if not credentials.key().startswith("sk-ant-admin"):
@@ -132,7 +126,7 @@ def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], No
 
 
 def _open_state(path: str) -> StateFile:
-    state = StateFile(path, KINDS, time.time())
+    state = StateFile(path, COUNTED, time.time())
     if state.set_aside:
         fields: dict[str, object] = {"file": state.path, "kept_as": state.set_aside}
         logger.error("the state file was corrupt; the counters begin anew", extra={"fields": fields})

@@ -11,7 +11,7 @@ from exporter.errors import ApiError, AuthError, PermissionDeniedError
 from exporter.meter import new_api, new_credentials
 from exporter.model import DAY, HOUR, MINUTE, Window
 from exporter.polling.windows import floor
-from exporter.settings import Settings, reserved_in_use
+from exporter.settings import Settings
 from exporter.settings.values import one_line
 
 Say = Callable[[str], None]
@@ -23,8 +23,6 @@ def check(
     """Report on the key and on every endpoint; return 0 if all of them answered, else 1."""
     timing = timing or Timing()
     credentials = new_credentials(settings)
-    for name in reserved_in_use(settings):
-        say(f"note          {name} has no effect in this version")
     if not credentials.key().startswith("sk-ant-admin"):
         say("warning       the key does not begin with sk-ant-admin; the Admin API may refuse it")
     api = replace(

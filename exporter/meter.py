@@ -3,58 +3,62 @@
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
-from datetime import time as time_of_day
-from decimal import Decimal
-from typing import Any
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 
-from exporter import __version__
+from exporter import __version__, pricefiles
 from exporter.api.admin import AdminApi
 from exporter.api.client import Client, Listener, Timing, Transport
 from exporter.api.credentials import Credentials
-from exporter.errors import ExporterError, SettingsError
-from exporter.ledger.ledger import Ledger
+from exporter.counters import Counters, standing
+from exporter.errors import ExporterError, PollError
+from exporter.ledger.codec import MONEY, PROGRESS
 from exporter.ledger.publication import Publication
-from exporter.ledger.record import Record, Standstill
-from exporter.ledger.registers import Registers
 from exporter.ledger.state import StateFile
 from exporter.metrics.page import Page
 from exporter.model import (
-    BILLED,
     DAY,
     MINUTE,
     REPORTS,
-    TOKEN_TYPES,
-    TOKENS,
-    USAGE_DIMENSIONS,
+    Bucket,
+    Budget,
     Names,
-    Number,
     PollOutcome,
+    RateLimits,
     Report,
     RequestOutcome,
     Snapshot,
     Window,
 )
-from exporter.money.bill import Bill
+from exporter.money.budget import unknown_workspaces
+from exporter.money.money import Filters, Money
 from exporter.polling.clock import ApiClock
 from exporter.polling.identity import Identity
 from exporter.polling.poll import Poll, Source
 from exporter.polling.schedule import Task
-from exporter.polling.sources import COST_REVISION, USAGE_REVISION, cost_source, names_source, usage_source
-from exporter.polling.windows import Days, Tiers, floor
+from exporter.polling.sources import (
+    COST_REVISION,
+    Feed,
+    cost_source,
+    limits_source,
+    names_source,
+    usage_source,
+)
+from exporter.polling.windows import TABLE, Days, Tiers, ceil, floor
 from exporter.settings import Settings
 from exporter.settings.values import is_loopback
 
 logger = logging.getLogger(__name__)
 
-MISSED_POLLS = 1.5
-"""Poll intervals after which the watermark stands still: a late poll is normal, a missed one is not."""
-
-RANKS: Mapping[Report, int] = {"usage": 0, "cost": 1, "names": 1}
+RANKS: Mapping[Report, int] = {"usage": 0, "api_key_usage": 1, "cost": 1, "names": 1, "limits": 1}
 """Usage is what wakes people: when it is due it goes first."""
 
 MOST_GREETINGS = 2
 """Requests that may be made only to learn the time: it takes two if the host's clock is wrong."""
+
+TABLE_PACE = 300.0
+"""Seconds between two reads for money's table, where filters keep it from sharing those of the counters."""
 
 
 class Meter:
@@ -73,7 +77,6 @@ class Meter:
         transport: Transport | None = None,
         abort: Callable[[ExporterError], None] = lambda _error: None,
     ) -> None:
-        state.claim(_scope(settings))
         self._settings = settings
         self._state = state
         self._writing = threading.Lock()
@@ -82,39 +85,30 @@ class Meter:
         self._timer = timing.timer
         self._publication = Publication(self._time.served, timing.timer)
         self._names = Names()
+        self._limits: RateLimits | None = None
         self._failing: set[Report] = set()
+        self._unknown = ""
+        self._met = self._has_peeked = False
         self.page = Page(self._publication, version=__version__, reports=REPORTS)
         own = self.page.own
         own.state(loaded=state.loaded)
+        self._budget = Budget(settings.budget.monthly_usd, settings.budget.workspaces)
         api = new_api(settings, credentials, timing, Listener(self._heard, own.retry), own.drift, transport)
         self._read_usage = api.usage
         self._identity = Identity(
             state.notes.get("organization"), ask=api.organization, key=credentials.key, where=state.path, abort=abort
         )
-        grace = MISSED_POLLS * settings.usage.poll_interval
-        self._settle = max(settings.usage.settle, grace)
-        self._configured = _midnight(settings.usage.anchor) if settings.usage.anchor else None
-        self._met = False
-        anchor = self._anchor()
-        self._usage: Ledger[int] = self._ledger(
-            Registers(anchor, TOKENS, 0), settle=self._settle, grace=grace, revision=USAGE_REVISION
+        self._peek = self._identity.guard(replace(api, retry=False).cost)
+        self._money = new_money(settings)
+        self._counters = Counters(settings, state, self._time.made())
+        self._views = self._counters.views(
+            {"usage": self._money.estimate, "api_key_usage": self._money.estimate_by_api_key}
         )
-        # A finished day's bill counts as soon as it is seen: no settle, and nothing to interpolate.
-        self._billed: Ledger[Decimal] = self._ledger(
-            Registers(floor(anchor, DAY), BILLED, Decimal(0)), settle=0, grace=0, revision=COST_REVISION
-        )
-        self._bill = Bill()
-        self._tiers, self._days = Tiers(anchor), Days(anchor, COST_REVISION)
+        is_filtered = any(api.filters.values())
+        self._tiers = {report: Tiers(table=report == "usage" and not is_filtered) for report in self._views}
+        self._days = Days(self._counters.ledgers["cost"].anchor, COST_REVISION)
         self._resume()
-        read_usage, read_cost = self._identity.guard(api.usage), self._identity.guard(api.cost)
-        clocks = {"clock": self._time.now, "served": self._time.served}
-        self.polls: dict[Report, Poll] = {
-            "usage": self._poll(usage_source(read_usage, self._usage, self._tiers, begin=self._begin, **clocks)),
-            "cost": self._poll(
-                cost_source(read_cost, self._billed, self._bill, self._days, begin=self._set_anchors, **clocks)
-            ),
-            "names": self._poll(names_source(self._identity.organization, api.workspaces, api.api_keys, self._rename)),
-        }
+        self.polls = {source.report: self._poll(source) for source in self._sources(api, is_filtered=is_filtered)}
 
     def tasks(self) -> dict[str, Task]:
         """Return the polls with their pace, for the schedule."""
@@ -127,44 +121,60 @@ class Meter:
         """Serve nothing new and keep what was served last; raise StateError if that cannot be written."""
         with self._writing:
             self._closed = True
-            snapshot, now = self._publication.close() or (Snapshot(), 0.0)
-            stood: dict[str, Standstill[Any]] = {}
-            for report, reading in (("usage", snapshot.usage), ("cost", snapshot.billed)):
-                if reading:
-                    stood[report] = Standstill.at(reading, now)
-            self._state.close(stood)
+            self._state.close(standing(*(self._publication.close() or (Snapshot(), 0.0))))
 
-    def _ledger(self, registers: Registers[Number], *, settle: float, grace: float, revision: int) -> Ledger[Number]:
-        return Ledger(
-            registers,
-            settle=settle,
-            grace=grace,
-            hold=self._settings.usage.hold,
-            reaches_back=self._configured is not None,
-            revision=revision,
-            most_series=self._settings.metrics.max_series,
+    def _sources(self, api: AdminApi, *, is_filtered: bool) -> list[Source]:
+        """Return what the polls do."""
+        guard, clock = self._identity.guard, self._time.now
+        reads = {"usage": guard(api.usage), "api_key_usage": guard(api.api_key_usage)}
+        feeds = {name: [Feed(reads[name], self._tiers[name], view.take)] for name, view in self._views.items()}
+        if is_filtered:
+            # What is not billed yet concerns the whole organisation, and so does what it is priced by.
+            everything = guard(replace(api, filters={}).usage)
+            feeds["usage"].insert(0, Feed(everything, Tiers(table=True), self._money.take_usage, pace=TABLE_PACE))
+        else:
+            feeds["usage"] = [Feed(reads["usage"], self._tiers["usage"], self._take_usage)]
+        usage = [
+            usage_source(name, feeds[name], begin=self._begin, complete=partial(self._complete, name), clock=clock)
+            for name in self._views
+        ]
+        cost = cost_source(
+            guard(api.cost),
+            self._counters.ledgers["cost"],
+            self._money.take_bill,
+            self._days,
+            begin=self._set_anchors,
+            clock=clock,
+            served=self._time.served,
         )
+        names = names_source(self._identity.organization, api.workspaces, api.api_keys, self._rename)
+        return [*usage, cost, names, limits_source(api.rate_limits, self._limit)]
+
+    def _take_usage(self, window: Window, buckets: list[Bucket[int]], now: float) -> None:
+        """Take in usage for money's table first: it is what the same usage is priced by."""
+        self._money.take_usage(window, buckets, now)
+        self._views["usage"].take(window, buckets, now)
+
+    def _complete(self, report: Report, polled: float) -> None:
+        self._views[report].complete(polled, self._time.served())
+        if report == "usage":
+            self._money.complete()
 
     def _resume(self) -> None:
         """Take over what the state file holds, and show it."""
-        ledgers: dict[str, Ledger[Any]] = {"usage": self._usage, "cost": self._billed}
-        for report, ledger in ledgers.items():
-            record = self._state.records.pop(report, None)
-            if record is None:
-                continue
-            if self._configured not in (None, record.facts.anchor):
-                was = datetime.fromtimestamp(record.facts.anchor, UTC)
-                raise SettingsError(
-                    f"the state file {self._state.path} counts {report} from {was:%Y-%m-%d %H:%M} UTC on, but "
-                    f"usage.anchor is {self._settings.usage.anchor}; unset it, or choose another --state.path"
-                )
-            ledger.restore(record)
-        self._tiers.anchor = self._usage.anchor
-        self._tiers.resume(self._state.notes.get("progress.usage", {}))
-        self._days.resume(self._state.notes.get("progress.cost", {}))
-        self.page.own.folded((*self._usage.folded, *self._billed.folded))
-        if self._state.loaded:
-            self._publication.put(self._snapshot(self._time.served()))
+        notes = self._state.notes
+        for report, tiers in self._tiers.items():
+            tiers.resume(notes.get(PROGRESS + report, {}))
+        self._days.resume(notes.get(f"{PROGRESS}cost", {}))
+        money = {key.removeprefix(MONEY): note for key, note in notes.items() if key.startswith(MONEY)}
+        self._money.restore(money)
+        self._follow_anchors()
+        self.page.own.folded(self._counters.folded)
+        self._publication.put(self._snapshot(self._time.served()))
+
+    def _follow_anchors(self) -> None:
+        for report, view in self._views.items():
+            self._tiers[report].anchors = view.anchors
 
     def _poll(self, source: Source) -> Poll:
         # A poll that outlives its interval would only delay the fresher one that follows it.
@@ -178,34 +188,30 @@ class Meter:
             deadline=deadline,
         )
 
-    def _anchor(self) -> int:
-        if self._configured is not None:
-            return self._configured
-        return floor(self._time.made() - self._settle, MINUTE)
-
     def _begin(self) -> None:
-        """Before the first read, learn the time from the API, and count from the start of the program by that time.
+        """Before the first read of usage, learn the time from the API, and prices from what was billed lately.
 
-        An API that does not tell the time leaves us with the host's.
+        An API that does not tell the time leaves us with the host's. Whether the bill can be read at all is for the
+        poll of the cost report to tell.
         """
-        if self._met:
-            return
-        for _ in range(MOST_GREETINGS):
-            if not self._time.known:
-                minute = floor(self._time.now(), MINUTE)
-                self._read_usage(Window(MINUTE, minute, minute + MINUTE))
-        self._set_anchors()
+        if not self._met:
+            for _ in range(MOST_GREETINGS):
+                if not self._time.known:
+                    minute = floor(self._time.now(), MINUTE)
+                    self._read_usage(Window(MINUTE, minute, minute + MINUTE))
+            self._set_anchors()
+        if not self._has_peeked:
+            self._has_peeked = True
+            today = floor(self._time.now(), DAY)
+            with suppress(PollError):
+                self._money.take_bill(self._peek(Window(DAY, today - TABLE[DAY], today)))
 
     def _set_anchors(self) -> None:
         """Count from the start of the program by the API's time; what was begun before stays as it is."""
-        if self._met:
-            return
-        anchor = self._anchor()
-        anew = self._usage.begin(anchor)
-        if anew:
-            self._tiers.anchor = anchor
-        self._billed.begin(floor(anchor, DAY))
-        self._met = self._time.known or not anew
+        if not self._met:
+            anew = self._counters.begin(self._time.made())
+            self._follow_anchors()
+            self._met = self._time.known or not anew
 
     def _heard(self, outcome: RequestOutcome) -> None:
         self._time.heard(outcome.clock_skew)
@@ -214,6 +220,13 @@ class Meter:
 
     def _rename(self, change: Callable[[Names], Names]) -> None:
         self._names = change(self._names)
+        unknown = unknown_workspaces(self._budget.workspaces, self._names.workspaces)
+        if unknown and unknown != self._unknown:
+            logger.warning(unknown, extra={"fields": {"setting": "budget.workspaces"}})
+        self._unknown = unknown
+
+    def _limit(self, limits: RateLimits) -> None:
+        self._limits = limits
 
     def _publish(self) -> None:
         """Keep what changed, and only then serve it; raise StateError, and serve what was, if it cannot be kept."""
@@ -226,19 +239,30 @@ class Meter:
 
     def _snapshot(self, now: float) -> Snapshot:
         (last, _), served_at, tick = self._publication.look(), self._publication.served_at, self._timer()
-        usage = self._usage.reading(now, tick, last.usage, served_at)
-        billed = self._billed.reading(now, tick, last.billed, served_at)
-        bill = self._bill.reading(now) if billed else None
-        return Snapshot(usage=usage, billed=billed, bill=bill, names=self._names)
+        counters = self._counters.readings(now, tick, last.counters, served_at)
+        usage, estimate = counters.get("usage"), self._counters.ledgers["estimate"]
+        reached = usage.watermark.at(now) if usage else None
+        if reached is not None:
+            self._money.reconcile(estimate.day, ceil(estimate.anchor, DAY), reached)
+        is_billed = "cost" in counters
+        return Snapshot(
+            counters,
+            self._money.bill.reading(now) if is_billed else None,
+            self._money.reading(now, reached if is_billed else None) if counters else None,
+            self._limits,
+            self._budget,
+            self._names,
+            dict(self._money.models),
+        )
 
     def _keep(self, snapshot: Snapshot) -> None:
-        records: dict[str, Record[Any]] = {}
-        notes: dict[str, object] = {}
         # Until the API's time is known the anchor may still move, and nothing of it is worth keeping.
-        if snapshot.usage or self._met:
-            records["usage"], notes["progress.usage"] = self._usage.changes(), self._tiers.progress
-        if snapshot.billed or self._met:
-            records["cost"], notes["progress.cost"] = self._billed.changes(), self._days.progress
+        records = {
+            name: record for name, record in self._counters.changes().items() if name in snapshot.counters or self._met
+        }
+        progress = {name: tiers.progress for name, tiers in self._tiers.items()} | {"cost": self._days.progress}
+        notes: dict[str, object] = {PROGRESS + name: read for name, read in progress.items() if name in records}
+        notes |= {MONEY + name: note for name, note in self._money.notes(self._time.now()).items()}
         if self._identity.known:
             notes["organization"] = self._identity.known
         begun = self._timer()
@@ -246,10 +270,9 @@ class Meter:
             self._state.commit(records, notes)
         finally:
             self.page.own.commit(self._timer() - begun)
-        for report, ledger in (("usage", self._usage), ("cost", self._billed)):
-            if report in records:
-                ledger.kept(records[report])
-        self.page.own.folded((*self._usage.folded, *self._billed.folded))
+        self._counters.kept(records)
+        self.page.own.folded(self._counters.folded)
+        self.page.own.rejected_prices(self._money.prices.rejected)
 
     def _ended(self, outcome: PollOutcome) -> None:
         self.page.own.poll(outcome)
@@ -301,23 +324,17 @@ def poll_interval(settings: Settings, report: Report) -> float:
     """Return the seconds between two polls of ``report``."""
     intervals: dict[Report, float] = {
         "usage": settings.usage.poll_interval,
+        "api_key_usage": settings.usage.api_key_poll_interval,
         "cost": settings.cost.poll_interval,
         "names": settings.names.poll_interval,
+        "limits": settings.limits.poll_interval,
     }
     return intervals[report]
 
 
-def _midnight(day: date) -> int:
-    return int(datetime.combine(day, time_of_day(), UTC).timestamp())
-
-
-def _scope(settings: Settings) -> dict[str, str]:
-    """Return what the counters count, by the settings' names: a state file is good for nothing else."""
+def new_money(settings: Settings) -> Money:
+    """Return money without any figures yet; raise SettingsError if the price file cannot be used."""
+    listed = pricefiles.shipped()
     usage = settings.usage
-    return {
-        "grouping": ",".join(USAGE_DIMENSIONS),
-        "token types": ",".join(TOKEN_TYPES),
-        "usage.workspace_ids": ",".join(sorted({*usage.workspace_ids})),
-        "usage.models": ",".join(sorted({*usage.models})),
-        "usage.service_tiers": ",".join(sorted({*usage.service_tiers})),
-    }
+    filters = Filters(usage.workspace_ids, usage.models, usage.service_tiers)
+    return Money(listed, pricefiles.override(settings.prices.file, listed), filters)

@@ -23,7 +23,7 @@ import decimal
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Generic, Literal, NamedTuple, TypeVar
+from typing import Any, Generic, Literal, NamedTuple, TypeVar
 
 decimal.DefaultContext.prec = 100
 # Threads take their context from the default one, but this one may have its own already.
@@ -45,18 +45,37 @@ API_KEY_DIMENSIONS = ("api_key_id", "workspace_id", "model", "service_tier", "co
 ESTIMATE_LABELS = ("workspace_id", "model", "service_tier", "cost_type", "token_type")
 COST_LABELS = (*USAGE_DIMENSIONS, "cost_type", "token_type")
 TOKEN_TYPES = ("uncached_input", "cache_read", "cache_creation_5m", "cache_creation_1h", "output")
+TOKEN_COST = "tokens"  # noqa: S105 - a word of the bill
+"""The bill's cost type for tokens; that of a server tool is the tool's name."""
 WEB_SEARCH = "web_search"
 SERVER_TOOLS = (WEB_SEARCH,)
 
 TOKENS = "anthropic_usage_tokens_total"
 SERVER_TOOL_REQUESTS = "anthropic_usage_server_tool_requests_total"
 API_KEY_TOKENS = "anthropic_api_key_usage_tokens_total"
-API_KEY_TOOL_REQUESTS = "server tool requests by API key"
-"""Not a metric: they are read only for what they cost."""
+API_KEY_TOOL_REQUESTS = "anthropic_api_key_usage_server_tool_requests_total"
 BILLED = "anthropic_cost_usd_total"
 ESTIMATED = "anthropic_estimated_cost_usd_total"
 API_KEY_ESTIMATED = "anthropic_api_key_estimated_cost_usd_total"
 UNPRICED = "anthropic_unpriced_tokens_total"
+
+COUNTED: Mapping[str, type[int] | type[Decimal]] = {
+    "usage": int,
+    "estimate": Decimal,
+    "api_key_usage": int,
+    "api_key_estimate": Decimal,
+    "cost": Decimal,
+}
+"""What odometers count, and in which numbers; each has its own anchor, watermark and part of the state file."""
+
+FAMILIES: Mapping[str, tuple[str, ...]] = {
+    "usage": (TOKENS, SERVER_TOOL_REQUESTS),
+    "estimate": (ESTIMATED, UNPRICED),
+    "api_key_usage": (API_KEY_TOKENS, API_KEY_TOOL_REQUESTS),
+    "api_key_estimate": (API_KEY_ESTIMATED,),
+    "cost": (BILLED,),
+}
+"""The families of each; the sums of the first one tell what is late and overcounted."""
 
 
 class Odometer(NamedTuple):
@@ -81,6 +100,7 @@ ODOMETERS: Mapping[str, Odometer] = {
     TOKENS: Odometer(USAGE_DIMENSIONS, "token_type", TOKEN_TYPES),
     SERVER_TOOL_REQUESTS: Odometer(USAGE_DIMENSIONS, "tool", SERVER_TOOLS),
     API_KEY_TOKENS: Odometer(API_KEY_DIMENSIONS, "token_type", TOKEN_TYPES),
+    API_KEY_TOOL_REQUESTS: Odometer(API_KEY_DIMENSIONS, "tool", SERVER_TOOLS),
     BILLED: Odometer(COST_LABELS, kept=2),
     ESTIMATED: Odometer(ESTIMATE_LABELS, kept=2),
     API_KEY_ESTIMATED: Odometer(("api_key_id", "workspace_id", "model")),
@@ -203,11 +223,15 @@ class Reading(Generic[Number]):
         return counts_at(line, self.boundary, self.watermark.at(now))
 
 
+FINEST = Decimal("1e-15")
+"""USD below which an amount between two boundaries is rounded down."""
+
+
 def counts_at(line: Line[Number], boundary: int, usage_time: float) -> Counts[Number]:
     """Return what ``line``, which begins at ``boundary``, shows at a usage time; between two knots it is straight.
 
-    Counts are rounded down. Usage time is cut to milliseconds before anything is subtracted from it, so that the same
-    moment gives the same counts from any boundary.
+    Counts are rounded down, to whole tokens or to ``FINEST``. Usage time is cut to milliseconds before anything is
+    subtracted from it, so that the same moment gives the same counts from any boundary.
     """
     elapsed = max(0, int(usage_time * 1000) - boundary * 1000)
     index, part = divmod(elapsed, MINUTE * 1000)
@@ -219,7 +243,9 @@ def counts_at(line: Line[Number], boundary: int, usage_time: float) -> Counts[Nu
 
 def _between(before: Number, after: Number, part: int, whole: int) -> Number:
     grown = (after - before) * part
-    return before + (grown // whole if isinstance(grown, int) else grown / whole)  # type: ignore[redundant-expr]
+    if isinstance(grown, int):
+        return before + grown // whole
+    return before + (grown / whole).quantize(FINEST, decimal.ROUND_FLOOR)
 
 
 Amounts = Mapping[Labels, Decimal]
@@ -263,13 +289,13 @@ class MoneyReading:
     """What usage costs in USD.
 
     ``prices`` are those in use. ``unbilled`` is the estimate for the days of ``month`` that have no bill, by the labels
-    of estimates. ``ratio`` is the newest such day's estimate, made in time, by its bill.
+    of estimates, or None while not all of it is known. ``ratio`` is a day's estimate, made in time, by its bill.
     """
 
     prices: Mapping[PriceKey, Price]
     request_prices: Mapping[str, Price]
     month: tuple[int, int]
-    unbilled: Amounts
+    unbilled: Amounts | None
     ratio: Decimal | None
 
 
@@ -279,6 +305,14 @@ class RateLimits:
 
     values: Mapping[tuple[str, str], int]
     models: Collection[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be spent in a month, in USD; by workspace id as well."""
+
+    monthly: Decimal | None = None
+    workspaces: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,16 +326,14 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """Everything that a scrape shows of the organisation; a part is None until its first complete poll."""
+    """Everything that a scrape shows of the organisation; a part is missing until its first complete poll."""
 
-    usage: Reading[int] | None = None
-    estimated: Reading[Decimal] | None = None
-    api_key_usage: Reading[int] | None = None
-    api_key_estimated: Reading[Decimal] | None = None
-    billed: Reading[Decimal] | None = None
+    counters: Mapping[str, Reading[Any]] = field(default_factory=dict)
+    """The odometers by what they count, see ``COUNTED``."""
     bill: BillReading | None = None
     money: MoneyReading | None = None
     limits: RateLimits | None = None
+    budget: Budget = Budget()
     names: Names = Names()
     models: Mapping[str, str] = field(default_factory=dict)
     """The usage report's names of models that the bill calls otherwise."""

@@ -13,7 +13,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.api.client import Timing
 from exporter.api.credentials import Credentials
-from exporter.app import KINDS
 from exporter.demo.api import AdminApi
 from exporter.demo.faults import Faults
 from exporter.demo.organization import MINUTE, Organization
@@ -21,12 +20,11 @@ from exporter.errors import ExporterError, StateError
 from exporter.ledger.codec import Kind
 from exporter.ledger.state import StateFile
 from exporter.meter import Meter
-from exporter.model import PollOutcome, Report
+from exporter.model import COUNTED, PollOutcome, Report
 from exporter.polling.schedule import AFTER_FAILURE
 from exporter.settings import load
 
 KEY = "sk-ant-admin01-canary"
-REPORTS: tuple[Report, ...] = ("usage", "cost", "names")
 OWN = ("anthropic_exporter_", "process_", "python_")
 TOKENS = "anthropic_usage_tokens_total"
 USAGE_LABELS = ("model", "workspace_id", "service_tier", "context_window", "inference_geo")
@@ -82,7 +80,7 @@ class World:
             ["--api.base-url", "http://127.0.0.1", *self._flags], {"ANTHROPIC_ADMIN_API_KEY": self.key}, today=today
         )
         timing = Timing(clock=self.host_time, timer=self.time, sleep=self.sleep, spread=lambda: 0.5)
-        state = self.keep(str(self.state or ":memory:"), KINDS, self.now)
+        state = self.keep(str(self.state or ":memory:"), COUNTED, self.now)
         self.meter = Meter(
             settings,
             Credentials(self.key, None),
@@ -92,7 +90,7 @@ class World:
             abort=self.aborts.append,
         )
         weakref.finalize(self.meter, _let_go, state)
-        self._due = dict.fromkeys(REPORTS, self.now)
+        self._due = dict.fromkeys(self.meter.polls, self.now)
         self._paces = {name: task.interval for name, task in self.meter.tasks().items()}
 
     def stop(self) -> None:
@@ -119,7 +117,7 @@ class World:
 
     def poll(self, *reports: Report) -> list[PollOutcome]:
         """Make one attempt at each report now."""
-        return [self.meter.polls[report].run() for report in reports or REPORTS]
+        return [self.meter.polls[report].run() for report in reports or self.meter.polls]
 
     def run(self, seconds: float, scrape_every: float = 15) -> Page:
         """Let time pass, with polls when they are due and scrapes in between; return the last page."""
@@ -128,7 +126,7 @@ class World:
         scrape = self.now + scrape_every
         while (moment := min(scrape, *self._due.values())) <= end:
             self.now = max(self.now, moment)
-            for report in (report for report in REPORTS if self._due[report] <= self.now):
+            for report in [report for report, due in self._due.items() if due <= self.now]:
                 self._attempt(report)
             if scrape <= self.now:
                 scrape = self.now + scrape_every

@@ -9,15 +9,19 @@ from typing import Any, TypeVar
 import msgspec
 
 from exporter.api.client import Client, Params
-from exporter.api.rows import cost_bucket, merged, timestamp, usage_bucket
+from exporter.api.limits import limits_of
+from exporter.api.rows import API_KEY_USAGE, USAGE, Grouping, cost_bucket, merged, timestamp, usage_bucket
 from exporter.api.wire import (
     UNREADABLE,
+    AnyPage,
     ApiKeyItem,
     CostItem,
+    CursorPage,
     KnownUsageItem,
     ListPage,
     OrganizationItem,
     Page,
+    RateLimitItem,
     Scope,
     UsageItem,
     WireBucket,
@@ -32,20 +36,24 @@ from exporter.model import (
     MINUTE,
     MOST_BUCKETS,
     NOT_APPLICABLE,
-    USAGE_DIMENSIONS,
     ApiKey,
     Bucket,
     Organization,
+    RateLimits,
     Window,
     Workspace,
 )
 
 ROOT = "/v1/organizations"
+PATHS = {"usage": "usage_report/messages", "cost": "cost_report", "organization": "me"}
+"""Where endpoints are that are not called as here."""
+
 WIDTHS = {MINUTE: "1m", HOUR: "1h", DAY: "1d"}
 LIST_LIMIT = 1000
 MOST_LIST_PAGES = 1000
 
 T = TypeVar("T")
+P = TypeVar("P", bound=AnyPage)
 
 
 def _unheard(_field: str, _rows: int) -> None:
@@ -67,17 +75,15 @@ class AdminApi:
 
     def usage(self, window: Window) -> list[Bucket[int]]:
         """Return the buckets of ``window`` by model, workspace, tier, context window and geography."""
-        params = [
-            *_range(window),
-            ("bucket_width", WIDTHS[window.width]),
-            *(("group_by[]", dimension) for dimension in USAGE_DIMENSIONS),
-            *((name, value) for name, values in self.filters.items() for value in values),
-        ]
-        path = f"{ROOT}/usage_report/messages"
-        buckets = []
-        for page in self._pages("usage", path, params, window, self._usage_page):
-            buckets += [usage_bucket(wire, self._missing) for wire in page.data]
-        return merged(window, buckets)
+        return self._usage(window, USAGE)
+
+    def api_key_usage(self, window: Window) -> list[Bucket[int]]:
+        """Return the buckets of ``window`` by API key, workspace, model, tier and context window.
+
+        What was used without a key is the Console's. The report has room for five dimensions, so a geography is not
+        told here.
+        """
+        return self._usage(window, API_KEY_USAGE)
 
     def cost(self, window: Window) -> list[Bucket[Decimal]]:
         """Return the finished days of ``window`` by workspace and line item, in USD.
@@ -90,15 +96,12 @@ class AdminApi:
             ("group_by[]", "workspace_id"),
             ("group_by[]", "description"),
         ]
-        buckets = []
-        for page in self._pages("cost", f"{ROOT}/cost_report", params, window, _cost_page):
-            buckets += [cost_bucket(wire) for wire in page.data if wire.results]
-        return merged(window, buckets)
+        pages = self._pages("cost", params, _cost_page, window.buckets + 1)
+        return merged(window, (cost_bucket(wire) for page in pages for wire in page.data if wire.results))
 
     def organization(self) -> Organization:
         """Return the organisation that the key belongs to."""
-        body = self.client.get("organization", f"{ROOT}/me", retry=self.retry)
-        item = _decode("organization", body, OrganizationItem)
+        item = _decode("organization", self._get("organization", ()), OrganizationItem)
         return Organization(item.id, item.name or item.id)
 
     def workspaces(self) -> tuple[tuple[Workspace, ...], str | None]:
@@ -129,6 +132,22 @@ class AdminApi:
         }
         return tuple(keys.values())
 
+    def rate_limits(self) -> RateLimits:
+        """Return the organisation's limits: of model groups by their ids, of anything else by its type."""
+        # Without a limit: the API promises everything on one page then, and does not tell how much it would allow.
+        pages = self._pages("rate_limits", (), _rate_limits_page, MOST_LIST_PAGES)
+        return limits_of(item for page in pages for item in page.data)
+
+    def _usage(self, window: Window, grouping: Grouping) -> list[Bucket[int]]:
+        params = [
+            *_range(window),
+            ("bucket_width", WIDTHS[window.width]),
+            *(("group_by[]", dimension) for dimension in grouping.dimensions),
+            *((name, value) for name, values in self.filters.items() for value in values),
+        ]
+        pages = self._pages("usage", params, self._usage_page, window.buckets + 1)
+        return merged(window, (usage_bucket(wire, grouping, self._missing) for page in pages for wire in page.data))
+
     def _with_default(self) -> list[WorkspaceItem]:
         """Return the list with the default workspace; its parameter is newer than the list itself."""
         try:
@@ -150,45 +169,42 @@ class AdminApi:
     def _missing(self, name: str) -> None:
         self.drift(name, 1)
 
-    def _pages(
-        self, endpoint: str, path: str, params: Params, window: Window, decode: Callable[[bytes], Page[T]]
-    ) -> Iterator[Page[T]]:
-        """Yield all pages; cursors belong to their query, so the parameters stay as they are."""
-        cursor: tuple[tuple[str, str], ...] = ()
-        seen = set()
-        for _ in range(window.buckets + 1):
-            page = decode(self.client.get(endpoint, path, [*params, *cursor], retry=self.retry))
-            yield page
-            if not page.has_more:
-                return
-            if not page.next_page or page.next_page in seen:
-                raise BadResponseError(f"{endpoint}: more pages are promised, but the cursor is missing or repeated")
-            seen.add(page.next_page)
-            cursor = (("page", page.next_page),)
-        raise BadResponseError(
-            f"{endpoint}: more than {window.buckets + 1} pages, which is more than there are buckets"
-        )
-
     def _list(self, endpoint: str, params: Params, item: type[T]) -> list[T]:
-        items: list[T] = []
+        def decode(body: bytes) -> ListPage[T]:
+            return _decode(endpoint, body, ListPage[item])  # type: ignore[valid-type]
+
+        pages = self._pages(endpoint, [*params, ("limit", str(LIST_LIMIT))], decode, MOST_LIST_PAGES)
+        return [entry for page in pages for entry in page.data]
+
+    def _pages(self, endpoint: str, params: Params, decode: Callable[[bytes], P], most: int) -> Iterator[P]:
+        """Yield all pages; cursors belong to their query, so the parameters stay as they are.
+
+        A next page that is promised but not told, that was seen before, or that is one more than ``most`` is an error.
+        """
         cursor: tuple[tuple[str, str], ...] = ()
         seen = set()
-        for _ in range(MOST_LIST_PAGES):
-            query = [*params, ("limit", str(LIST_LIMIT)), *cursor]
-            body = self.client.get(endpoint, f"{ROOT}/{endpoint}", query, retry=self.retry)
-            page = _decode(endpoint, body, ListPage[item])  # type: ignore[valid-type]
-            items += page.data
-            if not page.has_more:
-                return items
-            if not page.last_id or page.last_id in seen:
+        for _ in range(most):
+            page = decode(self._get(endpoint, [*params, *cursor]))
+            yield page
+            if page.following is None:
+                return
+            name, value = page.following
+            if not value or value in seen:
                 raise BadResponseError(f"{endpoint}: more pages are promised, but the cursor is missing or repeated")
-            seen.add(page.last_id)
-            cursor = (("after_id", page.last_id),)
-        raise BadResponseError(f"{endpoint}: more than {MOST_LIST_PAGES} pages")
+            seen.add(value)
+            cursor = ((name, value),)
+        raise BadResponseError(f"{endpoint}: more than {most} pages")
+
+    def _get(self, endpoint: str, params: Params) -> bytes:
+        return self.client.get(endpoint, f"{ROOT}/{PATHS.get(endpoint, endpoint)}", params, retry=self.retry)
 
 
 def _cost_page(body: bytes) -> Page[WireBucket[CostItem]]:
     return _decode("cost", body, Page[WireBucket[CostItem]])
+
+
+def _rate_limits_page(body: bytes) -> CursorPage[RateLimitItem]:
+    return _decode("rate_limits", body, CursorPage[RateLimitItem])
 
 
 def _range(window: Window) -> list[tuple[str, str]]:

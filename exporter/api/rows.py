@@ -1,24 +1,31 @@
 """From the wire's rows to the domain's buckets; pure.
 
-Nulls become words here (the default workspace, or ``none``), and cents become dollars: nowhere else.
+Nulls become words here (the default workspace, the Console, or ``none``), and cents become dollars: nowhere else.
 """
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal, localcontext
 from operator import add
+from typing import NamedTuple
 
 from msgspec import UNSET
 
 from exporter.api.wire import CacheCreation, CostItem, Count, ServerToolUse, UsageItem, WireBucket
 from exporter.errors import BadResponseError
 from exporter.model import (
+    API_KEY_DIMENSIONS,
+    API_KEY_TOKENS,
+    API_KEY_TOOL_REQUESTS,
     BILLED,
+    CONSOLE,
     DEFAULT_WORKSPACE,
     NOT_APPLICABLE,
     SERVER_TOOL_REQUESTS,
     TOKENS,
+    USAGE_DIMENSIONS,
     Bucket,
+    Labels,
     Number,
     Series,
     Window,
@@ -33,12 +40,27 @@ BILL_TOKEN_TYPES = {
 }
 """The bill's words for token types, and the ones that usage and cost metrics share."""
 
+WITHOUT = {"api_key_id": CONSOLE, "workspace_id": DEFAULT_WORKSPACE}
+"""The word for null in those dimensions where it means something."""
+
 CENTS = Decimal(100)
 MOST_CENTS = 10**18
 DIGITS = 100
 """Digits that dollars are counted with: sums of any real amounts are exact."""
 
 Missing = Callable[[str], None]
+
+
+class Grouping(NamedTuple):
+    """The dimensions that usage is told apart by, which are the labels too, and the families that count it then."""
+
+    dimensions: tuple[str, ...]
+    tokens: str
+    requests: str
+
+
+USAGE = Grouping(USAGE_DIMENSIONS, TOKENS, SERVER_TOOL_REQUESTS)
+API_KEY_USAGE = Grouping(API_KEY_DIMENSIONS, API_KEY_TOKENS, API_KEY_TOOL_REQUESTS)
 
 
 def timestamp(text: str) -> int:
@@ -52,15 +74,19 @@ def timestamp(text: str) -> int:
     return int(time.timestamp())
 
 
-def usage_bucket(wire: WireBucket[UsageItem], missing: Missing) -> Bucket[int]:
+def usage_bucket(wire: WireBucket[UsageItem], grouping: Grouping, missing: Missing) -> Bucket[int]:
     """Return the tokens and the server tool requests of one bucket; rows of equal labels are summed.
 
-    ``missing`` hears of each figure that a row should have and has not; it counts as 0.
+    ``grouping`` is what was asked for: the rows do not tell. ``missing`` hears of each figure that a row should have
+    and has not; it counts as 0.
     """
     counts: dict[Series, tuple[int, ...]] = {}
     for item in wire.results:
-        labels = _usage_labels(item)
-        for family, figures in ((TOKENS, _tokens(item, missing)), (SERVER_TOOL_REQUESTS, _requests(item, missing))):
+        labels = _labels(item, grouping.dimensions)
+        for family, figures in (
+            (grouping.tokens, _tokens(item, missing)),
+            (grouping.requests, _requests(item, missing)),
+        ):
             if any(figures):
                 _add(counts, Series(family, labels), figures)
     return Bucket(timestamp(wire.starting_at), counts)
@@ -99,21 +125,14 @@ def _dollars(item: CostItem) -> Decimal:
     return item.amount / CENTS
 
 
-def _usage_labels(item: UsageItem | CostItem) -> tuple[str, ...]:
-    """Return the label values of ``USAGE_DIMENSIONS``."""
-    return (
-        item.model or NOT_APPLICABLE,
-        item.workspace_id or DEFAULT_WORKSPACE,
-        item.service_tier or NOT_APPLICABLE,
-        item.context_window or NOT_APPLICABLE,
-        item.inference_geo or NOT_APPLICABLE,
-    )
+def _labels(item: UsageItem | CostItem, dimensions: tuple[str, ...]) -> Labels:
+    return tuple([getattr(item, name) or WITHOUT.get(name, NOT_APPLICABLE) for name in dimensions])
 
 
-def _cost_labels(item: CostItem) -> tuple[str, ...]:
+def _cost_labels(item: CostItem) -> Labels:
     token_type = item.token_type or NOT_APPLICABLE
     cost_type = item.cost_type or NOT_APPLICABLE
-    return (*_usage_labels(item), cost_type, BILL_TOKEN_TYPES.get(token_type, token_type))
+    return (*_labels(item, USAGE_DIMENSIONS), cost_type, BILL_TOKEN_TYPES.get(token_type, token_type))
 
 
 def _tokens(item: UsageItem, missing: Missing) -> tuple[int, ...]:

@@ -1,10 +1,10 @@
 """The wire as typed structures, tolerant of what is new: unknown fields and values never fail a read.
 
-Source: Admin API reference, ``usage_report/messages``, ``cost_report``, ``workspaces``, ``api_keys``.
+Source: Admin API reference, ``usage_report/messages``, ``cost_report``, ``workspaces``, ``api_keys``, ``rate_limits``.
 """
 
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -12,6 +12,8 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 Item = TypeVar("Item")
 Count = Annotated[int, Meta(le=2**63 - 1)] | UnsetType | None
 Id = Annotated[str, Meta(min_length=1)]
+Following = tuple[str, str | None]
+"""The query parameter that asks for the next page, and its value; None where one is promised, but not told."""
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for a body that is not of the wanted shape, or not JSON at all."""
@@ -85,12 +87,26 @@ class WireBucket(Struct, Generic[Item]):
     results: list[Item]
 
 
+class AnyPage(Protocol):
+    """A page of anything."""
+
+    @property
+    def following(self) -> Following | None:
+        """How to ask for the next page; None after the last one."""
+        ...
+
+
 class Page(Struct, Generic[Item]):
     """A page of a report."""
 
     data: list[Item]
     has_more: bool
     next_page: str | None = None
+
+    @property
+    def following(self) -> Following | None:
+        """How to ask for the next page."""
+        return ("page", self.next_page) if self.has_more else None
 
 
 class ListPage(Struct, Generic[Item]):
@@ -99,6 +115,23 @@ class ListPage(Struct, Generic[Item]):
     data: list[Item]
     has_more: bool
     last_id: str | None = None
+
+    @property
+    def following(self) -> Following | None:
+        """How to ask for the next page."""
+        return ("after_id", self.last_id) if self.has_more else None
+
+
+class CursorPage(Struct, Generic[Item]):
+    """A page of a list that says only where the next one is."""
+
+    data: list[Item]
+    next_page: str | None = None
+
+    @property
+    def following(self) -> Following | None:
+        """How to ask for the next page."""
+        return ("page", self.next_page) if self.next_page else None
 
 
 class OrganizationItem(Struct):
@@ -132,6 +165,30 @@ class ApiKeyItem(Struct):
     workspace_id: str | None = None
     expires_at: str | None = None
     scope: Scope | None = None
+
+
+class RateLimitGroup(Struct):
+    """What shares a limit; ``id`` stays, while the name that people see may change."""
+
+    id: str | None = None
+    type: str | None = None
+
+
+class Limit(Struct):
+    """One limit of a group."""
+
+    type: str | None = None
+    value: Any = None
+
+
+class RateLimitItem(Struct):
+    """The limits of a group; ``group_type`` is the older place of ``group.type``."""
+
+    id: str | None = None
+    group_type: str | None = None
+    group: RateLimitGroup | None = None
+    models: list[str | None] | None = None
+    limits: list[Limit] | None = None
 
 
 USAGE_FIGURES = {

@@ -125,7 +125,7 @@ class AdminApi:
     def _answer(self, environ: Mapping[str, Any], now: float) -> _Answer:
         endpoint = self._admit(environ)
         query = Query(environ.get("QUERY_STRING", ""))
-        fault = self.faults.due(endpoint, now, query.page_number)
+        fault = self.faults.due(endpoint, now, query.page_number, query.many("group_by[]"))
         if fault is None:
             return _success(self._page(endpoint, query, now))
         if isinstance(fault.kind, int) or fault.kind in {"html", "not_json", "redirect"}:

@@ -1,5 +1,6 @@
 """Faults that the simulated API can be told to have."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from random import Random
 from threading import Lock
@@ -25,6 +26,7 @@ class Fault:
         stale               the answer of ``seconds`` ago
 
     ``after_pages`` spares so many pages of each paged read; of a list only the first is told from the others.
+    ``grouped_by`` spares what is not grouped by this dimension.
     """
 
     kind: FaultKind
@@ -33,17 +35,19 @@ class Fault:
     since: float | None = None
     until: float | None = None
     after_pages: int = 0
+    grouped_by: str | None = None
     retry_after: str | None = None
     probability: float = 1.0
     seconds: float = 0.0
 
-    def concerns(self, endpoint: str, now: float, page: int) -> bool:
+    def concerns(self, endpoint: str, now: float, page: int, grouping: Collection[str] = ()) -> bool:
         """Whether a request is one that the fault may hit."""
         return (
             self.endpoint in {None, endpoint}
             and (self.since is None or now >= self.since)
             and (self.until is None or now < self.until)
             and page >= self.after_pages
+            and (self.grouped_by is None or self.grouped_by in grouping)
         )
 
 
@@ -65,11 +69,14 @@ class Faults:
         with self._lock:
             self._armed.clear()
 
-    def due(self, endpoint: str, now: float, page: int) -> Fault | None:
-        """Return the fault that hits this request, and use it up by one time."""
+    def due(self, endpoint: str, now: float, page: int, grouping: Collection[str]) -> Fault | None:
+        """Return the fault that hits this request, and use it up by one time.
+
+        ``page`` is how many pages of the same read came before, ``grouping`` the dimensions that it asks for.
+        """
         with self._lock:
             for index, (fault, left) in enumerate(self._armed):
-                if left != 0 and fault.concerns(endpoint, now, page) and self._strikes(fault):
+                if left != 0 and fault.concerns(endpoint, now, page, grouping) and self._strikes(fault):
                     self._armed[index] = (fault, None if left is None else left - 1)
                     return fault
         return None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from exporter.demo.organization import ApiKey, Organization, Workspace
-from exporter.demo.query import Query, Refused, rfc3339
+from exporter.demo.query import Cursor, Query, Refused, rfc3339
 from exporter.demo.reports import Json, Page
 
 _PAGE_PARAMETERS = ("after_id", "before_id", "limit")
@@ -142,8 +142,9 @@ def _page(query: Query, items: Sequence[Json]) -> Page:
 
 
 def rate_limits(query: Query) -> Page:
-    """Answer ``/rate_limits``; all entries are on one page."""
+    """Answer ``/rate_limits``; all entries are on one page unless a limit is given."""
     query.only(("group_type", "model", "limit", "page"))
+    limit, cursor = query.limit(len(_RATE_LIMITS), 1000), query.cursor(0)
     group_type, model = query.one("group_type"), query.one("model")
     if model is not None and not any(model in models for _, _, models, _ in _RATE_LIMITS):
         raise Refused(404, f"model: {model}")
@@ -152,7 +153,9 @@ def rate_limits(query: Query) -> Page:
         for name, display_name, models, limits in _RATE_LIMITS
         if group_type in {None, _group_type(name, display_name)} and (model is None or model in models)
     ]
-    return Page({"data": data, "next_page": None})
+    end = cursor.start + limit
+    following = str(Cursor(end, cursor.number + 1, cursor.query)) if end < len(data) else None
+    return Page({"data": data[cursor.start : end], "next_page": following}, str(cursor))
 
 
 def _group_type(name: str, display_name: str | None) -> str:

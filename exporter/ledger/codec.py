@@ -19,6 +19,12 @@ LEDGER = "ledger."
 PROGRESS = "progress."
 """Before the report's name: the note that says what was read."""
 
+MONEY = "money."
+"""Before the names of notes about prices and estimates."""
+
+Tariffs = dict[str, list[tuple[tuple[str, ...], int, list[tuple[int, Decimal | None]]]]]
+"""Prices in force: for each key the last hour that was priced, and the prices by the hour with which they begin."""
+
 FARTHEST_REACH = 732 * DAY
 """Seconds of usage time between what is settled and what was served: no poll interval makes it longer."""
 
@@ -37,6 +43,19 @@ class LedgerNote(msgspec.Struct, frozen=True):
     reaches_back: bool
 
 
+KINDS: dict[str, Any] = {
+    "organization": str,
+    "scope": dict[str, str],
+    f"{MONEY}models": dict[str, str],
+    f"{MONEY}prices": Tariffs,
+    f"{MONEY}estimates": list[tuple[int, list[tuple[str, str, Decimal]]]],
+    f"{MONEY}verdict": tuple[int, Decimal, tuple[str, str], Decimal] | None,
+    LEDGER: LedgerNote,
+    PROGRESS: dict[str, float],
+}
+"""The shapes of notes, by key or by how it begins; others are from nobody knows whom."""
+
+
 def note_text(value: Any) -> str:
     """Return a note as JSON."""
     return msgspec.json.encode(value).decode()
@@ -44,16 +63,30 @@ def note_text(value: Any) -> str:
 
 def note_of(key: str, text: str) -> Any:
     """Return the note that was kept under ``key``."""
-    kinds: dict[str, Any] = {"organization": str, "scope": dict[str, str]}
-    kind = kinds.get(key, Any)
-    if key.startswith(LEDGER):
-        kind = LedgerNote
-    elif key.startswith(PROGRESS):
-        kind = dict[str, float]
+    kind = KINDS.get(key) or next((kind for prefix, kind in KINDS.items() if key.startswith(prefix)), Any)
     try:
-        return msgspec.json.decode(text, type=kind)
+        note: Any = msgspec.json.decode(text, type=kind)
     except msgspec.MsgspecError as error:
         raise ValueError(f"{key}: {error}") from None
+    if key == f"{MONEY}prices":
+        _check_prices(note)
+    _check_finite(note)
+    return note
+
+
+def _check_prices(tariffs: Tariffs) -> None:
+    for rows in tariffs.values():
+        for words, _, entries in rows:
+            hours = [hour for hour, _ in entries]
+            if not hours or hours != sorted(hours):
+                raise ValueError(f"the prices of {words} are in no order")
+
+
+def _check_finite(note: Any) -> None:
+    if isinstance(note, Decimal) and not note.is_finite():
+        raise ValueError(f"{note} is no amount")
+    for part in note.values() if isinstance(note, dict) else note if isinstance(note, list | tuple) else ():
+        _check_finite(part)
 
 
 def counts_text(counts: Counts[Any]) -> str:

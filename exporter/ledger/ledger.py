@@ -64,6 +64,11 @@ class Ledger(Generic[Number]):
         return self._registers.anchor
 
     @property
+    def open_from(self) -> int:
+        """The usage time before which nothing counts any more."""
+        return self._registers.open_from
+
+    @property
     def folded(self) -> Iterable[Series]:
         """The label sets that have no series of their own."""
         return self._admission.folded
@@ -93,6 +98,10 @@ class Ledger(Generic[Number]):
             lines = self._knots(record.reach).items()
             values = {series: counts_at(line, boundary, record.reach) for series, line in lines} | values
         self._holds.hold(values)
+
+    def day(self, day: int) -> dict[Series, Counts[Number]]:
+        """Return what a UTC day (Unix seconds) counts so far, released or not; nothing once it is frozen."""
+        return self._registers.day(day)
 
     def observe(self, window: Window, buckets: Iterable[Bucket[Number]], now: float) -> None:
         """Take in a window that was read whole at ``now``."""

@@ -93,6 +93,11 @@ class Registers(Generic[Number]):
         width, start, series = key
         return self._own[width].get(start, {}).get(series)
 
+    def day(self, day: int) -> dict[Series, Counts[Number]]:
+        """Return what the UTC day that begins at ``day`` counts so far, released or not; nothing once it is frozen."""
+        known = self._own[DAY].get(day, {}).keys() | self._finer[DAY].get(day, {}).keys()
+        return {series: self._counted(DAY, day, series) for series in known}
+
     def observe(
         self, width: int, start: int, counts: Mapping[Series, Counts[Number]], settled: float
     ) -> dict[Series, Counts[Number]]:

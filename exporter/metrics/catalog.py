@@ -3,9 +3,22 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from exporter.model import BILLED, SERVER_TOOL_REQUESTS, TOKENS, USAGE_DIMENSIONS
+from exporter.model import (
+    API_KEY_ESTIMATED,
+    API_KEY_TOKENS,
+    API_KEY_TOOL_REQUESTS,
+    BILLED,
+    COST_LABELS,
+    ESTIMATE_LABELS,
+    ESTIMATED,
+    ODOMETERS,
+    SERVER_TOOL_REQUESTS,
+    TOKENS,
+    UNPRICED,
+    PriceKey,
+)
 
-COST_LABELS = (*USAGE_DIMENSIONS, "cost_type", "token_type")
+CACHED = "Cached, refreshed every poll."
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +31,38 @@ class Metric:
     help: str
 
 
-USAGE = (
-    Metric(
-        TOKENS,
-        "counter",
-        (*USAGE_DIMENSIONS, "token_type"),
-        "Tokens used, by the time of use, up to the usage watermark; token types are disjoint. "
-        "Cached, refreshed every poll.",
+def _odometer(name: str, meaning: str) -> Metric:
+    """Return the row of a counter family whose labels are told in the model."""
+    odometer = ODOMETERS[name]
+    labels = (*odometer.labels, odometer.lane) if odometer.lane else odometer.labels
+    return Metric(name, "counter", labels, f"{meaning} {CACHED}")
+
+
+COUNTERS = (
+    _odometer(TOKENS, "Tokens used, by the time of use, up to the usage watermark; token types are disjoint."),
+    _odometer(SERVER_TOOL_REQUESTS, "Requests to server tools, by the time of use, up to the usage watermark."),
+    _odometer(
+        API_KEY_TOKENS,
+        "Tokens used by API key, by the time of use, up to the watermark of report api_key_usage; the same tokens as "
+        "in the usage counters.",
     ),
-    Metric(
-        SERVER_TOOL_REQUESTS,
-        "counter",
-        (*USAGE_DIMENSIONS, "tool"),
-        "Requests to server tools, by the time of use, up to the usage watermark. Cached, refreshed every poll.",
+    _odometer(
+        API_KEY_TOOL_REQUESTS,
+        "Requests to server tools by API key, by the time of use; the same requests as in the usage counters.",
+    ),
+    _odometer(
+        ESTIMATED,
+        "Estimated cost in USD: usage times the price in force at the time of use, never repriced, since the first "
+        "start; without Priority Tier.",
+    ),
+    _odometer(
+        API_KEY_ESTIMATED,
+        "Estimated cost in USD by API key, web search included; the same dollars as in the estimated cost counters.",
+    ),
+    _odometer(UNPRICED, "Tokens that no estimate covers, because their model and tier have no price."),
+    _odometer(
+        BILLED,
+        "Billed cost in USD of finished UTC days, from the anchor's day on, organisation-wide; without Priority Tier.",
     ),
 )
 USAGE_STATE = (
@@ -61,13 +93,6 @@ USAGE_STATE = (
     ),
 )
 COST = (
-    Metric(
-        BILLED,
-        "counter",
-        COST_LABELS,
-        "Billed cost in USD of finished UTC days, from the anchor's day on, organisation-wide; without Priority Tier. "
-        "Cached, refreshed every poll.",
-    ),
     Metric(
         "anthropic_cost_last_day_usd",
         "gauge",
@@ -101,6 +126,49 @@ COST = (
         "Cached, refreshed every poll.",
     ),
 )
+MONEY = (
+    Metric(
+        "anthropic_cost_unbilled_estimate_usd",
+        "gauge",
+        ESTIMATE_LABELS,
+        "Estimated cost in USD of this UTC month's days that have no bill, up to the usage watermark, "
+        "organisation-wide; adds to month to date. Cached, refreshed every poll.",
+    ),
+    Metric(
+        "anthropic_price_usd_per_token",
+        "gauge",
+        (*PriceKey._fields, "basis"),
+        "Price of a token in USD that is in use; basis says whether it is learned from the bill, listed, or an "
+        "override. Cached, refreshed every poll.",
+    ),
+    Metric(
+        "anthropic_price_usd_per_request",
+        "gauge",
+        ("tool", "basis"),
+        "Price of a request to a server tool in USD that is in use. Cached, refreshed every poll.",
+    ),
+    Metric(
+        "anthropic_estimate_to_bill_ratio",
+        "gauge",
+        (),
+        "Estimate that was made in time by the bill, of the newest UTC day that has both; 1 is a perfect estimate. "
+        "Cached, refreshed every poll.",
+    ),
+)
+BUDGETS = (
+    Metric(
+        "anthropic_budget_usd",
+        "gauge",
+        (),
+        "Monthly budget of the organisation in USD, from the settings; absent when unset.",
+    ),
+    Metric(
+        "anthropic_workspace_budget_usd",
+        "gauge",
+        ("workspace_id",),
+        "Monthly budget of a workspace in USD, from the settings; absent when unset.",
+    ),
+)
 NAMES = (
     Metric(
         "anthropic_organization_info",
@@ -125,6 +193,20 @@ NAMES = (
         "gauge",
         ("api_key_id",),
         "Unix time at which an API key expires; absent for keys that do not. Cached, refreshed every poll.",
+    ),
+)
+LIMITS = (
+    Metric(
+        "anthropic_rate_limit",
+        "gauge",
+        ("model_group", "limit"),
+        "Rate limit of the organisation, in what its name says, for a group of models. Cached, refreshed every poll.",
+    ),
+    Metric(
+        "anthropic_model_group_info",
+        "gauge",
+        ("model", "model_group"),
+        "Which models share the rate limits of a group; always 1. Cached, refreshed every poll.",
     ),
 )
 SERIES = Metric(
@@ -214,11 +296,19 @@ OWN = (
         "Series that came after a family was full (metrics.max_series) and are counted in the label set `other`.",
     ),
     Metric(
+        "anthropic_exporter_prices_rejected_total",
+        "counter",
+        (),
+        "Unit prices of a billed day that were absurd (zero, negative, or over 20 times the list) and not used.",
+    ),
+    Metric(
         "anthropic_exporter_clock_skew_seconds",
         "gauge",
         (),
         "Seconds that this host's clock is ahead of the API's Date header.",
     ),
 )
-CATALOG = (*USAGE, *USAGE_STATE, *COST, *NAMES, *OWN, SERIES)
+SNAPSHOT = (*COUNTERS, *USAGE_STATE, *COST, *MONEY, *BUDGETS, *LIMITS, *NAMES, SERIES)
+"""What a snapshot has something for; the rest is instrumented directly."""
+CATALOG = (*SNAPSHOT, *OWN)
 BY_NAME = {metric.name: metric for metric in CATALOG}

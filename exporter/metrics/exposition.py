@@ -1,8 +1,9 @@
 """The organisation's series: one immutable snapshot, read at one instant."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from decimal import Decimal
 from math import inf
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -11,19 +12,27 @@ from prometheus_client.registry import Collector
 from exporter.metrics import catalog
 from exporter.model import (
     BILLED,
+    CONSOLE,
+    COST_LABELS,
     DEFAULT_WORKSPACE,
+    ESTIMATE_LABELS,
+    FAMILIES,
+    NOT_APPLICABLE,
     ODOMETERS,
-    USAGE_DIMENSIONS,
+    UNPRICED,
+    ApiKey,
     BillReading,
+    Budget,
     Labels,
+    MoneyReading,
     Names,
-    Number,
+    RateLimits,
     Reading,
     Series,
     Snapshot,
     Workspace,
 )
-from exporter.money.bill import month_to_date, previous_month_sums
+from exporter.money.bill import month_to_date, previous_month_sums, unbilled
 
 Value = int | float | Decimal
 Sample = tuple[Labels, Value]
@@ -38,8 +47,7 @@ class SnapshotCollector(Collector):
 
     def describe(self) -> Iterator[Metric]:
         """Yield the families without samples, so that ``name[]`` filters and duplicate checks work."""
-        described = (*catalog.USAGE, *catalog.USAGE_STATE, *catalog.COST, *catalog.NAMES, catalog.SERIES)
-        return (_family(metric, ()) for metric in described)
+        return (_family(metric, ()) for metric in catalog.SNAPSHOT)
 
     def collect(self) -> Iterator[Metric]:
         """Yield the families that the snapshot has something for."""
@@ -47,8 +55,8 @@ class SnapshotCollector(Collector):
         for name, samples in _samples(snapshot, now).items():
             if listed := list(samples):
                 yield _family(catalog.BY_NAME[name], listed)
-        if snapshot.usage:
-            yield _arrival(snapshot.usage)
+        if "usage" in snapshot.counters:
+            yield _arrival(snapshot.counters["usage"])
 
 
 def wsgi_app(registry: CollectorRegistry) -> Callable[..., Iterable[bytes]]:
@@ -63,27 +71,31 @@ def wsgi_app(registry: CollectorRegistry) -> Callable[..., Iterable[bytes]]:
 
 
 def _samples(snapshot: Snapshot, now: float) -> dict[str, Samples]:
-    samples: dict[str, Samples] = {}
-    if snapshot.usage:
-        samples |= _counters(snapshot.usage, now, (metric.name for metric in catalog.USAGE))
-        samples |= _usage_state(snapshot.usage, now)
-    if snapshot.billed:
-        samples |= _counters(snapshot.billed, now, (BILLED,))
-        samples["anthropic_cost_overcounted_usd"] = [((), snapshot.billed.overcounted)]
+    counters: dict[str, list[Sample]] = {}
+    for name, reading in snapshot.counters.items():
+        counters |= _counters(reading, now, FAMILIES[name])
+    if BILLED in counters:
+        counters[BILLED] = _renamed(counters[BILLED], snapshot.models)
+    samples = counters | _states(snapshot, now)
     if snapshot.bill:
-        samples |= _bill(snapshot.bill, now)
-    samples |= _names(snapshot.names, _workspace_ids(snapshot))
-    sizes = ((name, len(list(samples[name]))) for name in ODOMETERS if name in samples)
-    samples[catalog.SERIES.name] = [((name,), size) for name, size in sizes]
+        samples |= {name: _renamed(found, snapshot.models) for name, found in _bill(snapshot.bill, now).items()}
+        samples["anthropic_cost_last_day_start_timestamp_seconds"] = [((), snapshot.bill.last_day)]
+    if snapshot.money:
+        samples |= _money(snapshot.money, now)
+    if snapshot.limits:
+        samples |= _limits(snapshot.limits)
+    samples |= _budget(snapshot.budget) | _names(snapshot.names, _ids(snapshot))
+    samples[catalog.SERIES.name] = [((name,), len(found)) for name, found in counters.items()]
     return samples
 
 
-def _counters(reading: Reading[Number], now: float, families: Iterable[str]) -> dict[str, Samples]:
+def _counters(reading: Reading[Any], now: float, families: Iterable[str]) -> dict[str, list[Sample]]:
     found: dict[str, list[Sample]] = {name: [] for name in families}
-    for series in reading.lines:
-        counts = reading.counts(reading.lines[series], now)
-        found[series.family].extend(zip(_lanes(series), counts, strict=True))
-    return dict(found)
+    for series, line in reading.lines.items():
+        found[series.family].extend(zip(_lanes(series), reading.counts(line, now), strict=True))
+    if UNPRICED in found:
+        found[UNPRICED] = [(labels, int(tokens)) for labels, tokens in found[UNPRICED]]
+    return found
 
 
 def _lanes(series: Series) -> list[Labels]:
@@ -92,55 +104,105 @@ def _lanes(series: Series) -> list[Labels]:
     return [(*series.labels, lane) for lane in lanes] if lanes else [series.labels]
 
 
-def _usage_state(reading: Reading[int], now: float) -> dict[str, Samples]:
+def _renamed(samples: Samples, models: Mapping[str, str]) -> list[Sample]:
+    """Return samples by cost labels under the usage report's names of models."""
+    sums: dict[Labels, Value] = {}
+    for (model, *others), value in samples:
+        labels = (models.get(model, model), *others)
+        sums[labels] = sums.get(labels, 0) + value  # type: ignore[operator]
+    return list(sums.items())
+
+
+def _states(snapshot: Snapshot, now: float) -> dict[str, Samples]:
+    usage = {name: snapshot.counters[name] for name in ("usage", "api_key_usage") if name in snapshot.counters}
+    billed = [snapshot.counters["cost"]] if "cost" in snapshot.counters else []
     return {
-        "anthropic_usage_watermark_timestamp_seconds": [(("usage",), reading.watermark.at(now))],
-        "anthropic_usage_late_tokens_total": [(("usage",), reading.late)],
-        "anthropic_usage_overcounted_tokens": [(("usage",), reading.overcounted)],
+        "anthropic_usage_watermark_timestamp_seconds": [
+            ((name,), one.watermark.at(now)) for name, one in usage.items()
+        ],
+        "anthropic_usage_late_tokens_total": [((name,), one.late) for name, one in usage.items()],
+        "anthropic_usage_overcounted_tokens": [((name,), one.overcounted) for name, one in usage.items()],
+        "anthropic_cost_overcounted_usd": [((), one.overcounted) for one in billed],
     }
 
 
 def _bill(bill: BillReading, now: float) -> dict[str, Samples]:
     return {
         "anthropic_cost_last_day_usd": bill.last_day_amounts.items(),
-        "anthropic_cost_last_day_start_timestamp_seconds": [((), bill.last_day)],
         "anthropic_cost_month_to_date_usd": month_to_date(bill, now).items(),
         "anthropic_cost_previous_month_usd": previous_month_sums(bill, now).items(),
     }
 
 
-def _names(names: Names, workspace_ids: set[str]) -> dict[str, Samples]:
-    unknown = workspace_ids - {workspace.id for workspace in names.workspaces}
-    workspaces = [*names.workspaces, *map(_unnamed, sorted(unknown))]
+def _money(money: MoneyReading, now: float) -> dict[str, Samples]:
+    return {
+        "anthropic_price_usd_per_token": [((*key, price.basis), price.usd) for key, price in money.prices.items()],
+        "anthropic_price_usd_per_request": [
+            ((tool, price.basis), price.usd) for tool, price in money.request_prices.items()
+        ],
+        "anthropic_cost_unbilled_estimate_usd": unbilled(money, now).items(),
+        "anthropic_estimate_to_bill_ratio": [] if money.ratio is None else [((), money.ratio)],
+    }
+
+
+def _limits(limits: RateLimits) -> dict[str, Samples]:
+    return {
+        "anthropic_rate_limit": limits.values.items(),
+        "anthropic_model_group_info": [(pair, 1) for pair in dict.fromkeys(limits.models)],
+    }
+
+
+def _budget(budget: Budget) -> dict[str, Samples]:
+    return {
+        "anthropic_budget_usd": [] if budget.monthly is None else [((), budget.monthly)],
+        "anthropic_workspace_budget_usd": [((name,), usd) for name, usd in budget.workspaces.items()],
+    }
+
+
+def _names(names: Names, ids: Mapping[str, set[str]]) -> dict[str, Samples]:
+    nameless = ids["workspace_id"] - {workspace.id for workspace in names.workspaces}
+    workspaces = [*names.workspaces, *map(_nameless_workspace, sorted(nameless))]
+    nameless = ids["api_key_id"] - {key.id for key in names.api_keys}
+    keys = [*names.api_keys, *map(_nameless_key, sorted(nameless))]
     organizations = [names.organization] if names.organization else []
     return {
         "anthropic_organization_info": [((item.id, item.name), 1) for item in organizations],
         "anthropic_workspace_info": [((item.id, item.name, item.state), 1) for item in workspaces],
-        "anthropic_api_key_info": [((key.id, key.name, key.workspace_id, key.status), 1) for key in names.api_keys],
+        "anthropic_api_key_info": [((key.id, key.name, key.workspace_id, key.status), 1) for key in keys],
         "anthropic_api_key_expires_timestamp_seconds": [
-            ((key.id,), key.expires) for key in names.api_keys if key.expires is not None
+            ((key.id,), key.expires) for key in keys if key.expires is not None
         ],
     }
 
 
-def _unnamed(workspace_id: str) -> Workspace:
+def _nameless_workspace(workspace_id: str) -> Workspace:
     """Return what stands in for a workspace that no list names."""
     if workspace_id == DEFAULT_WORKSPACE:
         return Workspace(workspace_id, "Default", "active")
     return Workspace(workspace_id, workspace_id, "unknown")
 
 
-def _workspace_ids(snapshot: Snapshot) -> set[str]:
-    """Return every workspace id that a value series carries."""
-    place = USAGE_DIMENSIONS.index("workspace_id")
-    ids = set()
-    if snapshot.usage:
-        ids |= {series.labels[place] for series in snapshot.usage.lines}
-    if snapshot.billed:
-        ids |= {series.labels[place] for series in snapshot.billed.lines}
+def _nameless_key(api_key_id: str) -> ApiKey:
+    """Return what stands in for an API key that no list names: a deleted one, or the Console, which has none."""
+    if api_key_id == CONSOLE:
+        return ApiKey(api_key_id, "Console", NOT_APPLICABLE, "active", None)
+    return ApiKey(api_key_id, api_key_id, NOT_APPLICABLE, "unknown", None)
+
+
+def _ids(snapshot: Snapshot) -> dict[str, set[str]]:
+    """Return every workspace id and every key id that a value series carries."""
+    ids: dict[str, set[str]] = {"workspace_id": set(snapshot.budget.workspaces), "api_key_id": set()}
+    carrying = [
+        (ODOMETERS[one.family].labels, one.labels) for reading in snapshot.counters.values() for one in reading.lines
+    ]
     if snapshot.bill:
-        for amounts in snapshot.bill.months.values():
-            ids |= {labels[place] for labels in amounts}
+        carrying += [(COST_LABELS, labels) for amounts in snapshot.bill.months.values() for labels in amounts]
+    if snapshot.money and snapshot.money.unbilled:
+        carrying += [(ESTIMATE_LABELS, labels) for labels in snapshot.money.unbilled]
+    for names, labels in carrying:
+        for name, found in ids.items():
+            if name in names:
+                found.add(labels[names.index(name)])
     return ids
 
 

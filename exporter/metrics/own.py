@@ -61,6 +61,8 @@ class OwnMetrics:
         self._commit_seconds = self._histogram("anthropic_exporter_state_commit_duration_seconds", COMMIT_SECONDS)
         self._folded = self._counter("anthropic_exporter_series_folded_total")
         self._folds: Counts[str] = Counts()
+        self._rejected = self._counter("anthropic_exporter_prices_rejected_total")
+        self._rejections = 0
         for report in reports:
             self._polls.labels(report)
             self._poll_seconds.labels(report)
@@ -115,6 +117,11 @@ class OwnMetrics:
         for family, more in (now - self._folds).items():
             self._folded.labels(family).inc(more * ODOMETERS[family].samples)
         self._folds = now
+
+    def rejected_prices(self, count: int) -> None:
+        """Take note of how many unit prices were rejected so far."""
+        self._rejected.inc(count - self._rejections)
+        self._rejections = count
 
     def _gauge(self, name: str) -> Gauge:
         metric = BY_NAME[name]

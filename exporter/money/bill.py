@@ -1,11 +1,11 @@
 """The bill as the API reports it: finished UTC days, which may still be corrected."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from exporter.model import Amounts, BillReading, Bucket, Labels
+from exporter.model import Amounts, BillReading, Bucket, Labels, MoneyReading
 
 
 def month_of(time: float) -> tuple[int, int]:
@@ -32,13 +32,23 @@ def first_day_needed(now: float, revision: int) -> int:
 
 
 class Bill:
-    """The newest version of each day's bill; a day that the API leaves out stays unknown, or as it was."""
+    """The newest version of each day's bill; a day that the API leaves out stays unknown, or as it was.
+
+    ``is_known`` says whether the API was asked with success, whatever it had.
+    """
 
     def __init__(self) -> None:
+        self.is_known = False
         self._days: dict[int, Amounts] = {}
+
+    @property
+    def days(self) -> Mapping[int, Amounts]:
+        """The days (Unix seconds) that have a bill, in USD by cost labels."""
+        return self._days
 
     def observe(self, days: Iterable[Bucket[Decimal]]) -> None:
         """Take in the days of a window that was read whole."""
+        self.is_known = True
         for day in days:
             self._days[day.start] = {series.labels: amount for series, (amount,) in day.counts.items()}
 
@@ -62,6 +72,12 @@ def month_to_date(bill: BillReading, now: float) -> Amounts:
     month = month_of(now)
     before = bill.months.get(previous_month(month), {})
     return dict.fromkeys(before, Decimal(0)) | dict(bill.months.get(month, {}))
+
+
+def unbilled(money: MoneyReading, now: float) -> Amounts:
+    """Return the estimate for the UTC month of ``now``; of one for another month every label set reads 0."""
+    amounts = money.unbilled or {}
+    return amounts if money.month == month_of(now) else dict.fromkeys(amounts, Decimal(0))
 
 
 def previous_month_sums(bill: BillReading, now: float) -> Amounts:

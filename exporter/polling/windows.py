@@ -15,6 +15,9 @@ PACE = {DAY: 6 * HOUR, HOUR: 15 * MINUTE, MINUTE: 0}
 FARTHEST = {MINUTE: DAY, HOUR: 7 * DAY}
 """How far back a tier goes at most; what is older is left to the next coarser one."""
 
+TABLE = {MINUTE: HOUR, HOUR: LOOKBACK[HOUR], DAY: 31 * DAY}
+"""How far back money's table is filled at the start of the program; minutes before the full hour, days in one page."""
+
 COLD = {MINUTE: DAY, HOUR: LOOKBACK[HOUR]}
 """How far back a tier goes at its first read."""
 
@@ -42,14 +45,17 @@ def every(window: Window, buckets: Iterable[Bucket[int]]) -> list[Bucket[int]]:
 
 
 class Tiers:
-    """What of the usage is to be read next, since ``anchor`` (Unix seconds).
+    """What of the usage is to be read next, since ``anchors`` (Unix seconds), those of all odometers that are fed.
 
+    With ``table`` money's table is fed, too: at the start of the program it needs what lies before the anchors as well.
     A window that was read stays read if a later one fails, so that a long cold start makes progress; a round that is
     not through when the next one is due begins anew, because its ranges end too early by then.
     """
 
-    def __init__(self, anchor: int) -> None:
-        self.anchor = anchor
+    def __init__(self, *anchors: int, table: bool = False) -> None:
+        self.anchors = anchors
+        self._table = table
+        self._blank = set(TABLE) if table else set()
         self._read: dict[int, float] = {}
         self._begun: dict[int, float] = {}
         self._left: dict[int, list[Window]] = {DAY: [], HOUR: []}
@@ -66,12 +72,12 @@ class Tiers:
     def due(self, now: float) -> list[Window]:
         """Return the windows to read now, the coarsest first: the freshest data comes last."""
         for width in (DAY, HOUR):
-            waited = now - (self._begun if self._left[width] else self._read).get(width, -inf)
-            if not 0 <= waited < PACE[width]:
+            left = self._left[width]
+            waited = now - (self._begun if left else self._read).get(width, -inf)
+            if not 0 <= waited < PACE[width] or (width in self._blank and not left):
                 self._begun[width] = now
                 self._left[width] = self._coarse(width, now)
-                if not self._left[width]:
-                    self._read[width] = now
+                self._tick_off(width)
         return list(dict.fromkeys([*self._left[DAY], *self._left[HOUR], *self._minutes(now)]))
 
     def done(self, window: Window) -> None:
@@ -79,24 +85,35 @@ class Tiers:
         for width, left in self._left.items():
             if window in left:
                 left.remove(window)
-                if not left:
-                    self._read[width] = self._begun[width]
+                self._tick_off(width)
 
     def complete(self, polled: float) -> None:
         """Note that all minutes up to ``polled`` were read."""
         self._read[MINUTE] = polled
+        self._blank.discard(MINUTE)
+
+    def _tick_off(self, width: int) -> None:
+        """Note the end of a tier's round, if it is through."""
+        if not self._left[width]:
+            self._read[width] = self._begun[width]
+            self._blank.discard(width)
 
     def _coarse(self, width: int, now: float) -> list[Window]:
-        """Return the finished buckets of a tier; with the days comes the part of the anchor's day after the anchor."""
-        start = max(ceil(self.anchor, width), floor(self._since(width, now), width))
-        windows = split(width, start, floor(now, width))
-        return windows + self._anchor_day(now) if width == DAY else windows
+        """Return the finished buckets of a tier; with the days come the parts of the anchors' days after them."""
+        starts = [max(ceil(anchor, width), floor(self._since(width, now), width)) for anchor in self.anchors]
+        if self._table:
+            starts.append(floor(now, width) - (TABLE if width in self._blank else LOOKBACK)[width])
+        windows = split(width, min(starts), floor(now, width))
+        if width == DAY:
+            windows += [part for anchor in self.anchors for part in self._anchor_day(anchor, now)]
+        return list(dict.fromkeys(windows))
 
     def _since(self, width: int, now: float) -> float:
+        first = min(self.anchors, default=now)
         last = self._read.get(width)
         if last is None:
-            return now - COLD[width] if width in COLD else self.anchor
-        farthest = now - FARTHEST[width] if width in FARTHEST else self.anchor
+            return now - COLD[width] if width in COLD else first
+        farthest = now - FARTHEST[width] if width in FARTHEST else first
         return max(last - LOOKBACK[width], farthest)
 
     def _minutes(self, now: float) -> list[Window]:
@@ -105,21 +122,24 @@ class Tiers:
         Minutes are folded into hours once the regular reads have passed them, and an hour is only comparable when it
         is read again as a whole.
         """
-        start = floor(now, MINUTE) - LOOKBACK[MINUTE]
+        opened = floor(now, MINUTE)
+        start = opened - LOOKBACK[MINUTE]
         if self._read.get(MINUTE, 0) < start:
             start = floor(self._since(MINUTE, now), HOUR)
-        opened = floor(now, MINUTE)
-        return split(MINUTE, min(max(self.anchor, start), opened), opened + MINUTE)
+        start = max(start, min(self.anchors, default=start))
+        if MINUTE in self._blank:
+            start = min(start, floor(now, HOUR) - TABLE[MINUTE])
+        return split(MINUTE, min(start, opened), opened + MINUTE)
 
-    def _anchor_day(self, now: float) -> list[Window]:
-        """Return the rest of the anchor's hour in minutes and of its day in hours, until that day is frozen.
+    def _anchor_day(self, anchor: int, now: float) -> list[Window]:
+        """Return the rest of an anchor's hour in minutes and of its day in hours, until that day is frozen.
 
         The API's own buckets for them hold usage from before the anchor, so they never count.
         """
-        hour, day = ceil(self.anchor, HOUR), ceil(self.anchor, DAY)
+        hour, day = ceil(anchor, HOUR), ceil(anchor, DAY)
         if self._read.get(DAY, 0) > day + LOOKBACK[DAY]:
             return []
-        minutes = split(MINUTE, self.anchor, hour) if now - LOOKBACK[MINUTE] > hour else []
+        minutes = split(MINUTE, anchor, hour) if now - LOOKBACK[MINUTE] > hour else []
         return minutes + split(HOUR, hour, min(day, floor(now, HOUR)))
 
 

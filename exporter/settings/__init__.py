@@ -67,8 +67,8 @@ class Usage(_Section):
     settle: Seconds = _setting(300.0, "seconds that usage must be old before it counts; 1.5 poll intervals at least")
     hold: Seconds = _setting(150.0, "seconds that a new series is shown as 0; above twice the scrape interval")
     anchor: Day | None = _setting(None, "count from this UTC day on (YYYY-MM-DD), instead of from the first start")
-    by_api_key: bool = _setting(True, "per-key counters (true or false)", reserved=True)
-    api_key_poll_interval: Seconds = _setting(300.0, "seconds between polls of the per-key usage", reserved=True)
+    by_api_key: bool = _setting(True, "count usage and cost by API key, too (true or false)")
+    api_key_poll_interval: Seconds = _setting(300.0, "seconds between polls of the usage by API key, at least 60")
     workspace_ids: WorkspaceIds = _setting(
         (), "count usage of these workspaces only, comma-separated; cost stays organisation-wide"
     )
@@ -93,20 +93,20 @@ class Names(_Section):
 class Limits(_Section):
     """The rate limits."""
 
-    poll_interval: Seconds = _setting(900.0, "seconds between polls of the rate limits, at least 60", reserved=True)
+    poll_interval: Seconds = _setting(900.0, "seconds between polls of the rate limits, at least 60")
 
 
 class Prices(_Section):
     """Prices that differ from the bill's and the list's."""
 
-    file: Path | None = _setting(None, "file with price overrides", reserved=True)
+    file: Path | None = _setting(None, "TOML file with prices that override the bill's and the list's")
 
 
 class Budget(_Section):
     """Monthly budgets."""
 
-    monthly_usd: Dollars | None = _setting(None, "monthly budget of the organisation in USD", reserved=True)
-    workspaces: Budgets = _setting({}, "monthly budgets of workspaces in USD: id=amount,...", reserved=True)
+    monthly_usd: Dollars | None = _setting(None, "monthly budget of the organisation in USD")
+    workspaces: Budgets = _setting({}, "monthly budgets of workspaces in USD: id=amount,...")
 
 
 class Metrics(_Section):
@@ -221,13 +221,6 @@ def load(
                 return settings
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     raise SettingsError(values.one_line(problems[0], secret) + more)
-
-
-def reserved_in_use(settings: Settings) -> list[str]:
-    """Name the settings that were changed although their function comes in a later version."""
-    default = Settings()
-    reserved = (row.name for row in rows() if row.reserved)
-    return [name for name in reserved if _get(settings, name) != _get(default, name)]
 
 
 def _validated(sources: Sources) -> tuple[Settings | None, list[str]]:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
+from operator import add
 from typing import Any
 
 import httpx
@@ -18,21 +19,23 @@ from exporter.api.admin import AdminApi
 from exporter.api.client import Client, Listener, Timing
 from exporter.api.credentials import Credentials
 from exporter.api.retry import LONGEST_WISH, parse_retry_after
-from exporter.api.rows import cost_bucket, merged, timestamp, usage_bucket
+from exporter.api.rows import API_KEY_USAGE, USAGE, Grouping, cost_bucket, merged, timestamp, usage_bucket
 from exporter.api.wire import CostItem, UsageItem, WireBucket
 from exporter.errors import BadResponseError
-from exporter.model import BILLED, HOUR, TOKENS, USAGE_DIMENSIONS, Bucket, Series, Window
+from exporter.model import BILLED, HOUR, USAGE_DIMENSIONS, Bucket, RateLimits, Series, Window
 
 START = 1_793_577_600
 WINDOW = Window(HOUR, START, START + 6 * HOUR)
 CALM = settings(deadline=None, max_examples=60)
+VIEWS = [USAGE, API_KEY_USAGE]
+SHARED = ("workspace_id", "model", "service_tier", "context_window")
 Json = dict[str, Any]
 
 figures = st.integers(0, 2**53) | st.none()
 texts = st.text(max_size=8)
 labels = st.none() | st.sampled_from(["", "a", "b"]) | texts
 usage_rows = st.fixed_dictionaries(
-    dict.fromkeys(USAGE_DIMENSIONS, labels)
+    dict.fromkeys((*USAGE_DIMENSIONS, "api_key_id"), labels)
     | dict.fromkeys(("uncached_input_tokens", "cache_read_input_tokens", "output_tokens"), figures)
     | {
         "cache_creation": st.none()
@@ -59,9 +62,13 @@ def wire(start: int, rows: Sequence[Json]) -> Json:
     return {"starting_at": iso(start), "ending_at": iso(start + HOUR), "results": list(rows)}
 
 
-def usage_of(rows: Sequence[Json]) -> Bucket[int]:
+def usage_of(rows: Sequence[Json], view: Grouping) -> Bucket[int]:
     body = json.dumps(wire(START, rows)).encode()
-    return usage_bucket(msgspec.json.decode(body, type=WireBucket[UsageItem]), lambda _field: None)
+    return usage_bucket(msgspec.json.decode(body, type=WireBucket[UsageItem]), view, lambda _field: None)
+
+
+def read(admin: AdminApi, view: Grouping) -> list[Bucket[int]]:
+    return admin.usage(WINDOW) if view == USAGE else admin.api_key_usage(WINDOW)
 
 
 def cost_of(rows: Sequence[Json]) -> Bucket[Decimal]:
@@ -87,12 +94,13 @@ histories = st.lists(st.lists(usage_rows, max_size=3), min_size=6, max_size=6).m
 )
 
 
+@pytest.mark.parametrize("view", VIEWS)
 @CALM
 @given(histories, st.sets(st.integers(1, 5)), st.lists(st.integers(0, 5), max_size=3), st.randoms())
 def test_any_cut_into_pages_any_order_and_any_duplicates_give_the_same_buckets(
-    history: list[Json], cuts: set[int], again: list[int], random: Any
+    view: Grouping, history: list[Json], cuts: set[int], again: list[int], random: Any
 ) -> None:
-    whole = api([page(history)]).usage(WINDOW)
+    whole = read(api([page(history)]), view)
     assert [bucket.start for bucket in whole] == list(range(WINDOW.start, WINDOW.end, HOUR))
     ends = [0, *sorted(cuts), len(history)]
     pages = [history[begin:end] for begin, end in pairwise(ends)]
@@ -100,33 +108,63 @@ def test_any_cut_into_pages_any_order_and_any_duplicates_give_the_same_buckets(
         random.choice(pages).append(history[number])
     random.shuffle(pages)
     cursors = [*map(str, range(1, len(pages))), None]
-    assert api([page(buckets, cursor) for buckets, cursor in zip(pages, cursors, strict=True)]).usage(WINDOW) == whole
+    cut = api([page(buckets, cursor) for buckets, cursor in zip(pages, cursors, strict=True)])
+    assert read(cut, view) == whole
 
 
+@pytest.mark.parametrize("view", VIEWS)
 @CALM
 @given(st.lists(usage_rows, max_size=6), st.randoms())
-def test_rows_add_up_to_the_same_whatever_their_order_and_no_token_is_lost(rows: list[Json], random: Any) -> None:
-    bucket = usage_of(rows)
+def test_rows_add_up_to_the_same_whatever_their_order_and_no_token_is_lost(
+    view: Grouping, rows: list[Json], random: Any
+) -> None:
+    bucket = usage_of(rows, view)
     shuffled = random.sample(rows, len(rows))
-    assert usage_of(shuffled) == bucket
-    counted = sum(sum(counts) for series, counts in bucket.counts.items() if series.family == TOKENS)
+    assert usage_of(shuffled, view) == bucket
+    counted = sum(sum(counts) for series, counts in bucket.counts.items() if series.family == view.tokens)
     plain = ("uncached_input_tokens", "cache_read_input_tokens", "output_tokens")
     sent = sum(row[name] or 0 for row in rows for name in plain)
     sent += sum(figure or 0 for row in rows for figure in (row["cache_creation"] or {}).values())
     assert counted == sent
 
 
+def shared_sums(bucket: Bucket[int], view: Grouping) -> dict[object, tuple[int, ...]]:
+    """Add up over what only one of the views tells."""
+    sums: dict[object, tuple[int, ...]] = {}
+    for series, counts in bucket.counts.items():
+        known = dict(zip(view.dimensions, series.labels, strict=True))
+        shared = tuple(known[name] for name in SHARED)
+        place = (series.family == view.tokens, shared)
+        sums[place] = tuple(map(add, sums.get(place, (0,) * len(counts)), counts))
+    return sums
+
+
+@CALM
+@given(st.lists(usage_rows, max_size=6))
+def test_both_views_of_the_same_rows_add_up_to_the_same(rows: list[Json]) -> None:
+    by_geography, by_key = (shared_sums(usage_of(rows, view), view) for view in VIEWS)
+    assert by_geography == by_key
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (USAGE, ("none", "default", "none", "none", "none")),
+        (API_KEY_USAGE, ("console", "default", "none", "none", "none")),
+    ],
+)
 @CALM
 @given(st.lists(usage_rows, max_size=3))
-def test_labels_are_never_empty_and_their_text_survives(rows: list[Json]) -> None:
-    words = ("none", "default", "none", "none", "none")
+def test_labels_are_never_empty_and_their_text_survives(
+    view: Grouping, words: tuple[str, ...], rows: list[Json]
+) -> None:
     expected = {
-        tuple(row[name] or word for name, word in zip(USAGE_DIMENSIONS, words, strict=True))
+        tuple(row[name] or word for name, word in zip(view.dimensions, words, strict=True))
         for row in rows
-        if any(any(counts) for counts in usage_of([row]).counts.values())
+        if any(any(counts) for counts in usage_of([row], view).counts.values())
     }
-    assert {series.labels for series in usage_of(rows).counts} == expected
-    assert all(all(series.labels) for series in usage_of(rows).counts)
+    assert {series.labels for series in usage_of(rows, view).counts} == expected
+    assert all(all(series.labels) for series in usage_of(rows, view).counts)
 
 
 @CALM
@@ -206,14 +244,17 @@ def places(node: Any) -> list[tuple[Any, Any]]:
     return found
 
 
+@pytest.mark.parametrize("view", VIEWS)
 @CALM
 @given(usage_rows, values, st.data())
-def test_any_value_anywhere_is_read_or_is_an_error_of_ours(row: Json, value: Any, data: st.DataObject) -> None:
+def test_any_value_anywhere_is_read_or_is_an_error_of_ours(
+    view: Grouping, row: Json, value: Any, data: st.DataObject
+) -> None:
     document = {"data": [wire(START, [row])], "has_more": False, "next_page": None}
     node, key = data.draw(st.sampled_from(places(document)))
     node[key] = value
     try:
-        found = api([json.dumps(document).encode()]).usage(WINDOW)
+        found = read(api([json.dumps(document).encode()]), view)
     except BadResponseError:
         return
     assert all(all(series.labels) for bucket in found for series in bucket.counts)
@@ -254,3 +295,49 @@ def test_every_unknown_figure_is_heard_once_for_each_row(rows: list[Json]) -> No
     body = page([wire(START, [known | {"new": row} for row in rows])])
     assert len(api([body], heard).usage(WINDOW)) == 1
     assert heard == Counter(name for row in rows for name in leaves(row, "new"))
+
+
+words = st.none() | st.sampled_from(["", "a", "b", "batch", "model_group"])
+limits = st.fixed_dictionaries({}, optional={"type": words, "value": values})
+rate_limits = st.fixed_dictionaries(
+    {},
+    optional={
+        "id": words,
+        "group_type": words,
+        "group": st.none() | st.fixed_dictionaries({}, optional={"id": words, "type": words, "display_name": texts}),
+        "models": st.none() | st.lists(words, max_size=3),
+        "limits": st.none() | st.lists(limits, max_size=3),
+    },
+)
+
+
+def limits_of(pages: Sequence[Sequence[Json]]) -> RateLimits:
+    """Read the rate limits from these pages."""
+    cursors = [*map(str, range(1, len(pages))), None]
+    bodies = [{"data": list(items), "next_page": cursor} for items, cursor in zip(pages, cursors, strict=True)]
+    return api([json.dumps(body).encode() for body in bodies]).rate_limits()
+
+
+@CALM
+@given(st.lists(rate_limits, max_size=6), st.sets(st.integers(0, 6)), st.randoms())
+def test_rate_limits_are_the_same_in_any_order_and_on_any_pages(items: list[Json], cuts: set[int], random: Any) -> None:
+    whole = limits_of([items])
+    assert all(all(names) and type(value) is int and 0 <= value < 2**63 for names, value in whole.values.items())
+    assert all(all(pair) for pair in whole.models)
+    assert len(set(whole.models)) == len(whole.models)
+    shuffled = random.sample(items, len(items))
+    found = limits_of([shuffled[begin:end] for begin, end in pairwise([0, *sorted(cuts), len(items)])])
+    assert (found.values, set(found.models)) == (whole.values, set(whole.models))
+
+
+@CALM
+@given(rate_limits, values, st.data())
+def test_any_value_anywhere_in_rate_limits_is_read_or_is_an_error_of_ours(
+    item: Json, value: Any, data: st.DataObject
+) -> None:
+    document = {"data": [item], "next_page": None}
+    node, key = data.draw(st.sampled_from(places(document)))
+    node[key] = value
+    body = json.dumps(document).encode()
+    with suppress(BadResponseError):
+        assert isinstance(api([body, b'{"data": []}']).rate_limits(), RateLimits)

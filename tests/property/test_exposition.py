@@ -11,10 +11,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from exporter.ledger.publication import Publication
-from exporter.metrics.catalog import COST_LABELS
 from exporter.metrics.page import Page
 from exporter.model import (
     BILLED,
+    COST_LABELS,
     TOKEN_TYPES,
     TOKENS,
     USAGE_DIMENSIONS,
@@ -44,8 +44,10 @@ def snapshot(used: dict[tuple[str, ...], tuple[int, ...]], billed: dict[tuple[st
     usage = {Series(TOKENS, labels): (counts,) for labels, counts in used.items()}
     bill = {Series(BILLED, labels): ((amount,),) for labels, amount in billed.items()}
     return Snapshot(
-        Reading(0, WATERMARK, usage, 0, 0, NO_ARRIVALS),
-        Reading(0, WATERMARK, bill, Decimal(0), Decimal(0), NO_ARRIVALS),
+        {
+            "usage": Reading(0, WATERMARK, usage, 0, 0, NO_ARRIVALS),
+            "cost": Reading(0, WATERMARK, bill, Decimal(0), Decimal(0), NO_ARRIVALS),
+        },
         BillReading(0, billed, {(2026, 3): billed}),
     )
 

@@ -28,6 +28,9 @@ from exporter.errors import (
     ServerError,
 )
 from exporter.model import (
+    API_KEY_DIMENSIONS,
+    API_KEY_TOKENS,
+    API_KEY_TOOL_REQUESTS,
     BILLED,
     DAY,
     HOUR,
@@ -37,6 +40,7 @@ from exporter.model import (
     TOKENS,
     USAGE_DIMENSIONS,
     ApiKey,
+    Bucket,
     Organization,
     Series,
     Window,
@@ -57,6 +61,11 @@ BILL_TYPES = {
     "output_tokens": "output",
 }
 ABSENT = object()
+VIEWS = {"usage": USAGE_DIMENSIONS, "api_key_usage": API_KEY_DIMENSIONS}
+FAMILIES = {"usage": (TOKENS, SERVER_TOOL_REQUESTS), "api_key_usage": (API_KEY_TOKENS, API_KEY_TOOL_REQUESTS)}
+WORDS = {"api_key_id": "console", "workspace_id": "default"}
+ENDPOINTS = {"api_key_usage": "usage"}
+REPORTS = ["usage", "api_key_usage", "cost"]
 
 Json = dict[str, Any]
 
@@ -149,7 +158,16 @@ class Simulated:
 
 def usage_counts(*rows: Json) -> Mapping[Series, tuple[int, ...]]:
     """Return the counts of one bucket with these rows."""
-    return Canned(page(bucket(MONDAY, *rows))).api.usage(HOURS)[0].counts
+    return view_counts("usage", *rows)
+
+
+def view_counts(view: str, *rows: Json) -> Mapping[Series, tuple[int, ...]]:
+    return look(Canned(page(bucket(MONDAY, *rows))).api, view, HOURS)[0].counts
+
+
+def look(api: AdminApi, view: str, window: Window) -> list[Bucket[int]]:
+    """Read usage by geography or by API key."""
+    return api.usage(window) if view == "usage" else api.api_key_usage(window)
 
 
 def cost_counts(*rows: Json) -> Mapping[Series, tuple[Decimal, ...]]:
@@ -166,9 +184,12 @@ def drift_of(*rows: Json) -> Counter[str]:
 
 
 @pytest.mark.parametrize(("width", "word"), [(MINUTE, "1m"), (HOUR, "1h"), (DAY, "1d")])
-def test_usage_is_asked_for_aligned_with_an_explicit_limit_and_five_dimensions(width: int, word: str) -> None:
+@pytest.mark.parametrize("view", VIEWS)
+def test_usage_is_asked_for_aligned_with_an_explicit_limit_and_five_dimensions(
+    view: str, width: int, word: str
+) -> None:
     canned = Canned(page())
-    canned.api.usage(Window(width, MONDAY - 7 * width, MONDAY))
+    look(canned.api, view, Window(width, MONDAY - 7 * width, MONDAY))
     assert canned.paths == ["/v1/organizations/usage_report/messages"]
     assert sorted(canned.asked[0].multi_items()) == sorted(
         [
@@ -176,10 +197,17 @@ def test_usage_is_asked_for_aligned_with_an_explicit_limit_and_five_dimensions(w
             ("ending_at", "2026-11-02T00:00:00Z"),
             ("limit", "7"),
             ("bucket_width", word),
-            *(("group_by[]", name) for name in USAGE_DIMENSIONS),
+            *(("group_by[]", name) for name in VIEWS[view]),
         ]
     )
-    assert len(USAGE_DIMENSIONS) <= 5
+    assert len(canned.asked[0].get_list("group_by[]")) == 5
+
+
+def test_usage_by_api_key_tells_apart_all_that_a_price_needs_but_the_geography() -> None:
+    canned = Canned(page())
+    canned.api.api_key_usage(HOURS)
+    dimensions = ["api_key_id", "workspace_id", "model", "service_tier", "context_window"]
+    assert canned.asked[0].get_list("group_by[]") == dimensions
 
 
 def test_cost_is_asked_for_in_days_by_workspace_and_description() -> None:
@@ -205,10 +233,11 @@ def test_a_limit_never_exceeds_the_api_s_maximum() -> None:
             assert canned.asked[0]["limit"] == str(min(buckets, most))
 
 
-def test_filters_are_passed_to_the_usage_report_only() -> None:
+@pytest.mark.parametrize("view", VIEWS)
+def test_filters_are_passed_to_the_usage_report_only(view: str) -> None:
     filters = {"workspace_ids[]": ("wrkspc_1", "wrkspc_2"), "models[]": ("claude-opus-5",), "service_tiers[]": ()}
     canned = Canned(page(), filters=filters)
-    canned.api.usage(HOURS)
+    look(canned.api, view, HOURS)
     canned.api.cost(DAYS)
     assert canned.asked[0].get_list("workspace_ids[]") == ["wrkspc_1", "wrkspc_2"]
     assert canned.asked[0].get_list("models[]") == ["claude-opus-5"]
@@ -219,17 +248,18 @@ def test_filters_are_passed_to_the_usage_report_only() -> None:
 # --- pages
 
 
-def test_pages_are_followed_with_unchanged_parameters() -> None:
+@pytest.mark.parametrize("view", VIEWS)
+def test_pages_are_followed_with_unchanged_parameters(view: str) -> None:
     cursors = ["page_MjAy+/==", "2025-05-14T00:00:00Z", "page_3"]
     pages = [page(bucket(MONDAY), has_more=True, next_page=cursor) for cursor in cursors]
     canned = Canned(*pages, page(), filters={"models[]": ("a", "b")})
-    canned.api.usage(HOURS)
+    look(canned.api, view, HOURS)
     first = canned.asked[0].multi_items()
     assert "page" not in canned.asked[0]
     assert [asked.multi_items() for asked in canned.asked[1:]] == [[*first, ("page", cursor)] for cursor in cursors]
 
 
-@pytest.mark.parametrize("report", ["usage", "cost"])
+@pytest.mark.parametrize("report", REPORTS)
 @pytest.mark.parametrize("cursor", [None, "", ABSENT])
 def test_more_without_a_cursor_is_an_error(report: str, cursor: object) -> None:
     more = page(bucket(MONDAY - DAY), has_more=True, next_page=cursor)
@@ -238,7 +268,7 @@ def test_more_without_a_cursor_is_an_error(report: str, cursor: object) -> None:
 
 
 @pytest.mark.parametrize("cursors", [["a", "a"], ["a", "b", "a"], ["a", "b", "b"]])
-@pytest.mark.parametrize("report", ["usage", "cost"])
+@pytest.mark.parametrize("report", REPORTS)
 def test_a_repeated_cursor_is_an_error(report: str, cursors: list[str]) -> None:
     canned = Canned(*(page(has_more=True, next_page=cursor) for cursor in cursors), page())
     with pytest.raises(BadResponseError, match="cursor"):
@@ -246,7 +276,7 @@ def test_a_repeated_cursor_is_an_error(report: str, cursors: list[str]) -> None:
     assert len(canned.asked) == len(cursors)
 
 
-@pytest.mark.parametrize("report", ["usage", "cost"])
+@pytest.mark.parametrize("report", REPORTS)
 def test_endless_pages_are_an_error(report: str) -> None:
     canned = Canned(*(page(has_more=True, next_page=str(number)) for number in range(100)))
     with pytest.raises(BadResponseError, match="more than"):
@@ -255,8 +285,8 @@ def test_endless_pages_are_an_error(report: str) -> None:
 
 
 def read(api: AdminApi, what: str) -> object:
-    if what == "usage":
-        return api.usage(HOURS)
+    if what in VIEWS:
+        return look(api, what, HOURS)
     if what == "cost":
         return api.cost(DAYS)
     return api.api_keys((), None) if what == "api_keys" else getattr(api, what)()
@@ -273,11 +303,11 @@ NOT_A_PAGE = [
 
 
 @pytest.mark.parametrize("body", NOT_A_PAGE)
-@pytest.mark.parametrize("what", ["usage", "cost", "workspaces", "api_keys", "organization"])
+@pytest.mark.parametrize("what", [*REPORTS, "workspaces", "api_keys", "organization"])
 def test_what_is_not_the_promised_shape_is_an_error(what: str, body: bytes) -> None:
     with pytest.raises(BadResponseError) as caught:
         read(Canned(body).api, what)
-    assert what in str(caught.value)
+    assert str(caught.value).startswith(f"{ENDPOINTS.get(what, what)}: ")
     assert "\n" not in str(caught.value)
 
 
@@ -289,9 +319,9 @@ def test_what_is_not_the_promised_shape_is_an_error(what: str, body: bytes) -> N
         {"results": None}, {"results": {}}, {"results": [[]]}, {"results": ["row"]},
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("report", ["usage", "cost"])
+@pytest.mark.parametrize("report", REPORTS)
 def test_a_bucket_of_another_shape_is_an_error(report: str, changes: Json) -> None:
-    row = usage_row() if report == "usage" else cost_row()
+    row = cost_row() if report == "cost" else usage_row()
     with pytest.raises(BadResponseError):
         read(Canned(page(only(bucket(MONDAY - DAY, row) | changes))).api, report)
 
@@ -304,15 +334,16 @@ SPOILED: list[tuple[FaultKind, type[ApiError]]] = [
 
 
 @pytest.mark.parametrize(("kind", "error"), SPOILED)
-@pytest.mark.parametrize("report", ["usage", "cost"])
+@pytest.mark.parametrize("report", REPORTS)
 def test_pages_that_break_half_way_are_an_error_and_the_next_read_is_whole(
     report: str, kind: FaultKind, error: type[ApiError]
 ) -> None:
     world, whole = Simulated(buckets=1), Simulated()
-    world.server.faults.add(Fault(kind=kind, endpoint=report, after_pages=1, times=1))
+    endpoint = ENDPOINTS.get(report, report)
+    world.server.faults.add(Fault(kind=kind, endpoint=endpoint, after_pages=1, times=1))
     with pytest.raises(error):
         read(world.api, report)
-    assert world.server.requests[report] >= 2
+    assert world.server.requests[endpoint] >= 2
     assert read(world.api, report) == read(whole.api, report)
 
 
@@ -332,28 +363,70 @@ def test_an_answer_that_does_not_come_half_way_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("buckets", [1, 7, 1000])
-def test_usage_is_what_the_organisation_used_however_the_pages_are_cut(buckets: int) -> None:
+@pytest.mark.parametrize("view", VIEWS)
+def test_usage_is_what_the_organisation_used_however_the_pages_are_cut(view: str, buckets: int) -> None:
     world = Simulated(buckets)
     window = Window(MINUTE, MONDAY + 10 * HOUR, MONDAY + 11 * HOUR)
-    found = world.api.usage(window)
+    found = look(world.api, view, window)
     assert [found.start for found in found] == list(range(window.start, window.end, MINUTE))
     truth = world.organization.usage(MINUTE, window.start, window.end, NOW)
     assert {bucket.start: dict(bucket.counts) for bucket in found} == {
-        start: expected_usage(truth.get(start, {})) for start in range(window.start, window.end, MINUTE)
+        start: expected_usage(view, truth.get(start, {})) for start in range(window.start, window.end, MINUTE)
     }
 
 
-def expected_usage(rows: Mapping[Dimensions, Tokens]) -> dict[Series, tuple[int, ...]]:
-    """Return the series of one bucket, added up over API keys."""
+def expected_usage(view: str, rows: Mapping[Dimensions, Tokens]) -> dict[Series, tuple[int, ...]]:
+    """Return the series of one bucket, added up over what the view does not tell."""
     counts: Counter[tuple[Series, int]] = Counter()
+    of_tokens, of_requests = FAMILIES[view]
     for dimensions, tokens in rows.items():
-        labels = (dimensions.model, dimensions.workspace_id or "default", *dimensions[3:])
+        labels = tuple(getattr(dimensions, name) or WORDS[name] for name in VIEWS[view])
         for lane, tokens_of_lane in enumerate(tokens[:5]):
-            counts[Series(TOKENS, labels), lane] += tokens_of_lane
-        counts[Series(SERVER_TOOL_REQUESTS, labels), 0] += tokens.web_search
-    lanes = {TOKENS: 5, SERVER_TOOL_REQUESTS: 1}
+            counts[Series(of_tokens, labels), lane] += tokens_of_lane
+        counts[Series(of_requests, labels), 0] += tokens.web_search
+    lanes = {of_tokens: 5, of_requests: 1}
     sums = {series: tuple(counts[series, lane] for lane in range(lanes[series.family])) for series, _ in counts}
     return {series: figures for series, figures in sums.items() if any(figures)}
+
+
+SHARED = ("workspace_id", "model", "service_tier", "context_window")
+
+
+def shared_sums(view: str, buckets: list[Bucket[int]]) -> dict[object, tuple[int, ...]]:
+    """Add up, by bucket and whether it is tokens or requests, over what only one of the views tells."""
+    sums: dict[object, tuple[int, ...]] = {}
+    for bucket in buckets:
+        for series, counts in bucket.counts.items():
+            labels = dict(zip(VIEWS[view], series.labels, strict=True))
+            place = (bucket.start, FAMILIES[view].index(series.family), *(labels[name] for name in SHARED))
+            sums[place] = tuple(a + b for a, b in zip(sums.get(place, (0,) * len(counts)), counts, strict=True))
+    return sums
+
+
+@pytest.mark.parametrize("width", [MINUTE, HOUR, DAY])
+def test_the_sums_over_keys_are_the_sums_over_geographies(width: int) -> None:
+    world = Simulated()
+    window = Window(width, MONDAY - 6 * width, MONDAY + width)
+    by_geography, by_key = (shared_sums(view, look(world.api, view, window)) for view in VIEWS)
+    assert by_key == by_geography
+    assert len(by_key) > 50
+
+
+@pytest.mark.parametrize("filters", [{"models[]": ("claude-haiku-5-5",)}, {"service_tiers[]": ("batch", "priority")}])
+def test_filters_narrow_both_views_down_alike(filters: Mapping[str, tuple[str, ...]]) -> None:
+    world = Simulated()
+    api = AdminApi(client(httpx.WSGITransport(app=world.server)), filters)
+    by_geography, by_key = (shared_sums(view, look(api, view, HOURS)) for view in VIEWS)
+    assert by_key == by_geography
+    assert 0 < len(by_key) < len(shared_sums("usage", world.api.usage(HOURS)))
+
+
+def test_usage_by_api_key_alone_may_be_refused() -> None:
+    world = Simulated()
+    world.server.faults.add(Fault(kind=403, endpoint="usage", grouped_by="api_key_id"))
+    with pytest.raises(PermissionDeniedError, match=r"^usage: "):
+        world.api.api_key_usage(HOURS)
+    assert world.api.usage(HOURS) == Simulated().api.usage(HOURS)
 
 
 @pytest.mark.parametrize("buckets", [1, 1000])
@@ -422,6 +495,9 @@ def test_a_day_on_two_pages_is_billed_once() -> None:
 # --- usage rows
 
 
+KEY_LABELS = ("apikey_1", "wrkspc_1", "claude-opus-5", "standard", "0-200k")
+
+
 def test_a_usage_row_becomes_tokens_and_server_tool_requests() -> None:
     assert usage_counts(usage_row()) == {
         Series(TOKENS, LABELS): (1, 2, 3, 4, 5),
@@ -429,15 +505,39 @@ def test_a_usage_row_becomes_tokens_and_server_tool_requests() -> None:
     }
 
 
+def test_a_usage_row_of_a_key_becomes_the_key_s_tokens_and_server_tool_requests() -> None:
+    assert view_counts("api_key_usage", usage_row(api_key_id="apikey_1", inference_geo=None)) == {
+        Series(API_KEY_TOKENS, KEY_LABELS): (1, 2, 3, 4, 5),
+        Series(API_KEY_TOOL_REQUESTS, KEY_LABELS): (6,),
+    }
+
+
 @pytest.mark.parametrize("nothing", [None, "", ABSENT])
-def test_a_dimension_without_a_value_has_a_word(nothing: object) -> None:
-    (series, *_) = usage_counts(usage_row(**dict.fromkeys(USAGE_DIMENSIONS, nothing)))
-    assert series.labels == ("none", "default", "none", "none", "none")
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        ("usage", ("none", "default", "none", "none", "none")),
+        ("api_key_usage", ("console", "default", "none", "none", "none")),
+    ],
+)
+def test_a_dimension_without_a_value_has_a_word(view: str, words: tuple[str, ...], nothing: object) -> None:
+    counts = view_counts(view, usage_row(**dict.fromkeys(VIEWS[view], nothing)))
+    assert set(counts) == {Series(family, words) for family in FAMILIES[view]}
 
 
-def test_unknown_values_of_usage_dimensions_pass_through() -> None:
+@pytest.mark.parametrize("field", API_KEY_DIMENSIONS)
+def test_each_dimension_of_a_key_s_usage_may_be_null_alone(field: str) -> None:
+    (series, *_) = view_counts("api_key_usage", usage_row(api_key_id="apikey_1") | {field: None})
+    assert dict(zip(API_KEY_DIMENSIONS, series.labels, strict=True)) == {
+        **dict(zip(API_KEY_DIMENSIONS, KEY_LABELS, strict=True)),
+        field: WORDS.get(field, "none"),
+    }
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_unknown_values_of_usage_dimensions_pass_through(view: str) -> None:
     words = ("claude-next", "wrkspc_x", 'flex ✓ "q"\n', "1M-2M", "mars")
-    (series, *_) = usage_counts(usage_row(**dict(zip(USAGE_DIMENSIONS, words, strict=True))))
+    (series, *_) = view_counts(view, usage_row(**dict(zip(VIEWS[view], words, strict=True))))
     assert series.labels == words
 
 
@@ -446,6 +546,17 @@ def test_usage_rows_of_equal_labels_are_summed() -> None:
     assert counts[Series(TOKENS, LABELS)] == (2, 4, 6, 8, 10)
     assert counts[Series(SERVER_TOOL_REQUESTS, LABELS)] == (12,)
     assert len(counts) == 4
+
+
+def test_a_key_s_rows_of_equal_labels_are_summed() -> None:
+    of_key = usage_row(api_key_id="apikey_1")
+    counts = view_counts("api_key_usage", of_key, of_key | {"inference_geo": "us"}, usage_row(), usage_row(speed="x"))
+    assert counts == {
+        Series(API_KEY_TOKENS, KEY_LABELS): (2, 4, 6, 8, 10),
+        Series(API_KEY_TOOL_REQUESTS, KEY_LABELS): (12,),
+        Series(API_KEY_TOKENS, ("console", *KEY_LABELS[1:])): (2, 4, 6, 8, 10),
+        Series(API_KEY_TOOL_REQUESTS, ("console", *KEY_LABELS[1:])): (12,),
+    }
 
 
 def test_a_row_of_zeros_makes_no_series() -> None:
@@ -535,6 +646,12 @@ def test_unknown_fields_beside_the_rows_are_ignored() -> None:
     canned = Canned(page(bucket(MONDAY, usage_row()) | {"total": 5}, data_refreshed_at=5))
     assert len(canned.api.usage(HOURS)) == 1
     assert not canned.drift
+
+
+def test_drift_of_a_key_s_rows_is_heard_too() -> None:
+    canned = Canned(page(bucket(MONDAY, usage_row(video_tokens=1, output_tokens=ABSENT))))
+    canned.api.api_key_usage(HOURS)
+    assert canned.drift == {"video_tokens": 1, "output_tokens": 1}
 
 
 @pytest.mark.parametrize("field", ["uncached_input_tokens", "cache_read_input_tokens", "output_tokens"])

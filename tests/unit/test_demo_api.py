@@ -315,6 +315,40 @@ def test_rate_limits_are_listed_by_group(desk: Desk) -> None:
     assert desk.refusal("rate_limits", model="claude-none")[0] == 404
 
 
+def limits_pages(desk: Desk, **parameters: Any) -> list[list[Json]]:
+    """Follow the cursors of the rate limits to the end."""
+    pages = [desk.read("rate_limits", **parameters)]
+    while pages[-1]["next_page"]:
+        pages.append(desk.read("rate_limits", **parameters, page=pages[-1]["next_page"]))
+    return [page["data"] for page in pages]
+
+
+@pytest.mark.parametrize(
+    ("parameters", "sizes"),
+    [
+        ({}, [6]),
+        ({"limit": 1000}, [6]),
+        ({"limit": 4}, [4, 2]),
+        ({"limit": 3}, [3, 3]),
+        ({"limit": 3, "group_type": "model_group"}, [3, 1]),
+        ({"limit": 1, "model": "claude-opus-5-5"}, [1]),
+    ],
+)
+def test_rate_limits_are_on_one_page_unless_a_limit_is_given(desk: Desk, parameters: Json, sizes: list[int]) -> None:
+    pages = limits_pages(desk, **parameters)
+    whole = desk.read("rate_limits", **{name: word for name, word in parameters.items() if name != "limit"})
+    assert [len(page) for page in pages] == sizes
+    assert [row for page in pages for row in page] == whole["data"]
+    assert set(whole) == {"data", "next_page"}
+
+
+def test_rate_limits_refuse_what_they_do_not_know(desk: Desk) -> None:
+    page = desk.read("rate_limits", limit=4)["next_page"]
+    assert page.startswith("page_")
+    for changed in ({"limit": 0}, {"limit": 1001}, {"page": "x"}, {"page": page}, {"page": page, "limit": 3}, {"a": 1}):
+        assert desk.refusal("rate_limits", **changed)[:2] == (400, "invalid_request_error")
+
+
 def test_requests_are_counted_and_logged(desk: Desk) -> None:
     desk.get("me", colour="red")
     desk.read(USAGE, **LAST_HOUR)
@@ -369,7 +403,8 @@ def test_a_fault_can_promise_more_but_not_where(desk: Desk, path: str, cursor: s
 
 
 @pytest.mark.parametrize(
-    ("path", "parameter", "cursor"), [(COST, "page", "next_page"), ("workspaces", "after_id", "last_id")]
+    ("path", "parameter", "cursor"),
+    [(COST, "page", "next_page"), ("workspaces", "after_id", "last_id"), ("rate_limits", "page", "next_page")],
 )
 def test_a_fault_can_repeat_a_cursor_for_ever(desk: Desk, path: str, parameter: str, cursor: str) -> None:
     asked = BILLED if path == COST else {}
@@ -386,6 +421,18 @@ def test_a_fault_can_break_a_read_half_way() -> None:
     page = desk.read(USAGE, **LAST_HOUR)["next_page"]
     assert desk.get(USAGE, **LAST_HOUR, page=page).status_code == 500
     assert desk.get("workspaces", after_id="x").status_code == 400
+
+
+def test_a_fault_can_hit_only_what_is_grouped_by_a_dimension(desk: Desk) -> None:
+    desk.api.faults.add(Fault(kind=403, endpoint="usage", grouped_by="api_key_id", times=2))
+    by_key = {**LAST_HOUR, "group_by": ["model", "api_key_id"]}
+    filtered = {**LAST_HOUR, "api_key_ids": [desk.organization.api_keys[0].id]}
+    for _ in range(2):
+        assert desk.get(USAGE, **LAST_HOUR).status_code == 200
+        assert desk.get(USAGE, **filtered).status_code == 200
+        assert desk.get("rate_limits").status_code == 200
+        assert desk.refusal(USAGE, **by_key)[:2] == (403, "permission_error")
+    assert desk.get(USAGE, **by_key).status_code == 200
 
 
 def test_a_fault_can_answer_out_of_the_past(desk: Desk) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from exporter.errors import SettingsError
-from exporter.settings import Settings, command, load, reserved_in_use, rows
+from exporter.settings import Settings, command, load, rows
 
 CANARY = "sk-ant-admin01-canary"
 KEY = {"ANTHROPIC_ADMIN_API_KEY": CANARY}
@@ -284,12 +284,6 @@ def test_a_command_without_need_of_a_key_neither_checks_nor_keeps_one() -> None:
     settings = read(env=env, needs_key=False)
     assert settings == read(env={}, needs_key=False)
     assert (settings.api_key, settings.api_key_file) == (None, None)
-
-
-def test_reserved_settings_in_use_are_named() -> None:
-    assert reserved_in_use(read()) == []
-    used = read(["--prices.file", "x", "--usage.by-api-key", "false", "--usage.settle", "400"])
-    assert reserved_in_use(used) == ["usage.by_api_key", "prices.file"]
 
 
 def test_the_command_may_stand_before_or_after_the_flags() -> None:

@@ -1,0 +1,222 @@
+"""All that is known of money: the bill, what usage costs by the newest prices, and how well that meets the bill."""
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+from exporter.model import (
+    DAY,
+    ESTIMATED,
+    MINUTE,
+    PRIORITY,
+    SERVER_TOOLS,
+    TOKEN_TYPES,
+    Amounts,
+    Bucket,
+    Labels,
+    MoneyReading,
+    Price,
+    PriceKey,
+    Series,
+    Window,
+)
+from exporter.money.bill import Bill, month_of, month_start
+from exporter.money.estimates import Costs, News, by_api_key, by_workspace
+from exporter.money.learning import Day, undated
+from exporter.money.pricelist import PriceList
+from exporter.money.prices import Prices
+from exporter.money.reconciliation import Reconciliation, Verdict
+from exporter.money.table import Rows, UsageTable
+
+LATEST_BILL = 5 * DAY
+"""Seconds after which an estimate does not wait for a bill any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What usage is narrowed down to; an empty collection holds everything."""
+
+    workspace_ids: Collection[str] = ()
+    models: Collection[str] = ()
+    service_tiers: Collection[str] = ()
+
+    def hold(self, labels: Labels, models: Mapping[str, str]) -> bool:
+        """Tell whether a line of the bill is inside; ``models`` are the usage report's names."""
+        model, workspace_id, tier, *_ = labels
+        return all(
+            not wanted or value in wanted
+            for value, wanted in (
+                (models.get(model, model), self.models),
+                (workspace_id, self.workspace_ids),
+                (tier, self.service_tiers),
+            )
+        )
+
+
+class Money:
+    """Takes in both reports of the organisation; what it says follows from them, and from what was priced before."""
+
+    def __init__(self, listed: PriceList, override: PriceList | None, filters: Filters) -> None:
+        self.bill = Bill()
+        self.models: dict[str, str] = {}
+        """The names that the usage report has for the bill's models, decided once for each."""
+        self.reconciliation = Reconciliation()
+        self.table = UsageTable()
+        self.prices = Prices(listed, override, self.table)
+        self._filters = filters
+        self._is_complete = False
+        self._news, self._api_key_news = News(), News()
+        self._month, self._label_sets = (0, 0), set[Labels]()
+        self._costs: dict[int, tuple[Rows, Costs]] = {}
+
+    def take_usage(self, window: Window, buckets: Collection[Bucket[int]], now: float) -> None:
+        """Take in a window of the whole organisation's usage, with a bucket for each of its intervals."""
+        self.table.observe(window, buckets, now)
+        if window.width > MINUTE:
+            self._learn()
+
+    def complete(self) -> None:
+        """Note that all usage that there is to be known was taken in."""
+        self._is_complete = True
+        self._name_models()
+
+    def take_bill(self, days: Iterable[Bucket[Decimal]]) -> None:
+        """Take in the days of a window of the cost report."""
+        self.bill.observe(days)
+        self._name_models()
+        self._learn()
+
+    def estimate(self, window: Window, buckets: Collection[Bucket[int]], since: int) -> list[Bucket[Decimal]]:
+        """Return what is new in a window of the usage view, from ``since`` (Unix seconds) on, as dollars."""
+        prices, width = self.prices, window.width
+        return [
+            _bucket(
+                bucket,
+                by_workspace(
+                    bucket.counts,
+                    partial(prices.token, start=bucket.start, width=width),
+                    partial(prices.request, start=bucket.start, width=width),
+                ),
+            )
+            for bucket in self._news.of(width, [bucket for bucket in buckets if bucket.start >= since])
+        ]
+
+    def estimate_by_api_key(
+        self, window: Window, buckets: Collection[Bucket[int]], since: int
+    ) -> list[Bucket[Decimal]]:
+        """Return what is new in a window of the per-key view, from ``since`` (Unix seconds) on, as dollars."""
+        prices, width = self.prices, window.width
+        return [
+            _bucket(
+                bucket,
+                by_api_key(
+                    bucket.counts,
+                    partial(prices.effective, start=bucket.start, width=width),
+                    partial(prices.request, start=bucket.start, width=width),
+                ),
+            )
+            for bucket in self._api_key_news.of(width, [bucket for bucket in buckets if bucket.start >= since])
+        ]
+
+    def reconcile(
+        self, estimated: Callable[[int], Mapping[Series, tuple[Decimal, ...]]], since: int, until: float
+    ) -> None:
+        """Compare with the bill what was ``estimated`` of each day that lies between ``since`` and ``until``."""
+        newest = int(until // DAY) * DAY - DAY
+        for day in range(newest, max(since, newest - LATEST_BILL) - 1, -DAY):
+            if self.bill.is_known and day not in self.bill.days:
+                self.reconciliation.estimated(day, estimated(day))
+        self.reconciliation.compare(self._billed_inside, self.models)
+
+    def reading(self, now: float, until: float | None) -> MoneyReading:
+        """Return what there is to show at ``now``, with usage up to ``until`` estimated (both in Unix seconds)."""
+        keys = (PriceKey(*group, token_type) for group in self.table.groups for token_type in TOKEN_TYPES)
+        tokens = ((key, self.prices.best(key, now)) for key in keys if key.service_tier != PRIORITY)
+        requests = ((tool, self.prices.best(tool, now)) for tool in SERVER_TOOLS)
+        verdict = self.reconciliation.verdict
+        month = month_of(now)
+        is_known = until is not None and self._is_complete and self.bill.is_known
+        return MoneyReading(
+            {self._shown_as(key, price): price for key, price in tokens if price},
+            {tool: price for tool, price in requests if price},
+            month,
+            self._unbilled(month, until) if is_known and until is not None else None,
+            verdict.ratio if verdict else None,
+        )
+
+    def notes(self, now: float) -> dict[str, Any]:
+        """Return what is to be kept, by name: plain values."""
+        reconciliation = self.reconciliation
+        return {
+            "models": dict(self.models),
+            "prices": self.prices.rows(now),
+            "estimates": reconciliation.rows(),
+            "verdict": reconciliation.verdict,
+        }
+
+    def restore(self, notes: Mapping[str, Any]) -> None:
+        """Go on with what was kept."""
+        self.models = dict(notes.get("models", {}))
+        self.prices.restore(notes.get("prices", {}))
+        verdict = notes.get("verdict")
+        self.reconciliation.restore(notes.get("estimates", []), Verdict(*verdict) if verdict else None)
+
+    def _learn(self) -> None:
+        table, bill = self.table, self.bill.days
+        days = (day for day in table.days if day in bill and table.is_whole(day))
+        self.prices.learn(Day(day, bill[day], table.day(day)) for day in days)
+        self._costs.clear()
+
+    def _name_models(self) -> None:
+        """Decide on the name of each model on the bill, if the usage report has one for it."""
+        used = {model for model, *_ in self.table.groups}
+        for model in {labels[0] for amounts in self.bill.days.values() for labels in amounts} - self.models.keys():
+            names = {name for name in used if model in {name, undated(name)}}
+            if names and self._is_complete:
+                self.models[model] = names.pop() if len(names) == 1 else model
+
+    def _shown_as(self, key: PriceKey, price: Price) -> PriceKey:
+        """Return the key under the bill's name, if that is what the price is known by."""
+        billed_as = undated(key.model)
+        return (
+            key._replace(model=billed_as)
+            if price.basis == "billed" and self.models.get(billed_as) == billed_as
+            else key
+        )
+
+    def _billed_inside(self, day: int) -> Amounts:
+        lines = self.bill.days.get(day, {}).items()
+        return {labels: usd for labels, usd in lines if self._filters.hold(labels, self.models)}
+
+    def _unbilled(self, month: tuple[int, int], until: float) -> Amounts:
+        """Return the estimate for the days of a month that have no bill; label sets that had one stay, at 0."""
+        sums: defaultdict[Labels, Decimal] = defaultdict(Decimal)
+        for day in range(month_start(month), int(until), DAY):
+            if day not in self.bill.days:
+                for series, usd in self._cost(day, until).items():
+                    if series.family == ESTIMATED:
+                        sums[series.labels] += usd
+        if self._month != month:
+            self._month, self._label_sets = month, set()
+        self._label_sets |= sums.keys()
+        return {labels: sums.get(labels, Decimal(0)) for labels in self._label_sets}
+
+    def _cost(self, day: int, until: float) -> Costs:
+        rows = self.table.day(day, until)
+        known = self._costs.get(day)
+        if known is None or known[0] is not rows:
+            best = self.prices.best
+            known = self._costs[day] = rows, by_workspace(rows, partial(_usd, best, day), partial(_usd, best, day))
+        return known[1]
+
+
+def _usd(best: Callable[[Any, float], Price | None], day: int, what: Any) -> Decimal | None:
+    price = best(what, day)
+    return price.usd if price else None
+
+
+def _bucket(bucket: Bucket[int], costs: Costs) -> Bucket[Decimal]:
+    return Bucket(bucket.start, {series: (usd,) for series, usd in costs.items()})

@@ -1,0 +1,89 @@
+"""Which price was in force when: fixed for an hour of usage time by the first use of it, and never changed again.
+
+So what a bucket costs is a product of its counts and constants. It can be read twice, late or in any order, and its
+registers give the same dollars, as they give the same tokens. A new price begins with the next hour that nothing was
+priced in.
+"""
+
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Generic, TypeVar
+
+from exporter.model import DAY, HOUR
+
+KEPT = 8 * DAY
+"""Seconds that an old price is remembered for late usage: a day longer than usage can be revised."""
+UNUSED = 35 * DAY
+"""Seconds without use after which a key is forgotten."""
+
+K = TypeVar("K", bound=tuple[str, ...])
+Quote = tuple[Decimal | None, int]
+"""USD a unit, or None for no price, and the Unix time from which it is known to hold."""
+Entry = tuple[int, Decimal | None]
+"""The hour (Unix seconds) with which a price begins, and USD a unit."""
+Row = tuple[tuple[str, ...], int, list[Entry]]
+"""A key, the last hour that was priced, and its entries: what is kept."""
+
+
+@dataclass(slots=True)
+class _Prices:
+    until: int
+    entries: list[Entry]
+
+
+class Tariff(Generic[K]):
+    """The prices in force of each key; ``quote`` tells the price for an hour that nothing was priced in yet.
+
+    A price that is within ``tolerance``, relative to the one in force, does not replace it.
+    """
+
+    def __init__(self, quote: Callable[[K, int], Quote], tolerance: Decimal = Decimal(0)) -> None:
+        self._quote = quote
+        self._tolerance = tolerance
+        self._keys: dict[K, _Prices] = {}
+
+    def at(self, key: K, start: int, width: int) -> Decimal | None:
+        """Return the price for a bucket of ``width`` seconds; the lowest if it changes within, and None if it has none.
+
+        With the lowest one a day never costs more than its hours, unless it holds what they have missed.
+        """
+        first = start - start % HOUR
+        last = max(first, start + width - HOUR)
+        prices = self._fixed(key, first, last)
+        entries = prices.entries
+        begin = bisect_right(entries, first, key=lambda entry: entry[0]) - 1
+        end = bisect_right(entries, last, key=lambda entry: entry[0])
+        if end - begin == 1:
+            return entries[begin][1]
+        found = [usd or Decimal(0) for _, usd in entries[begin:end]]
+        return min(found)
+
+    def rows(self, now: float) -> list[Row]:
+        """Return what is to be kept, without what has become too old at the Unix time ``now``."""
+        self._keys = {key: prices for key, prices in self._keys.items() if prices.until >= now - UNUSED}
+        for prices in self._keys.values():
+            while len(prices.entries) > 1 and prices.entries[1][0] < now - KEPT:
+                del prices.entries[0]
+        return [(tuple(key), prices.until, list(prices.entries)) for key, prices in self._keys.items()]
+
+    def restore(self, rows: Iterable[Row], key: Callable[..., K]) -> None:
+        """Go on with what was kept; ``key`` makes a key of its words."""
+        self._keys = {key(*words): _Prices(until, list(entries)) for words, until, entries in rows}
+
+    def _fixed(self, key: K, first: int, last: int) -> _Prices:
+        prices = self._keys.get(key)
+        if prices is None:
+            prices = self._keys[key] = _Prices(last, [(0, self._quote(key, first)[0])])
+        elif first > prices.until:
+            usd, since = self._quote(key, first)
+            if since <= first and not self._is_near(usd, prices.entries[-1][1]):
+                prices.entries.append((first, usd))
+        prices.until = max(prices.until, last)
+        return prices
+
+    def _is_near(self, usd: Decimal | None, known: Decimal | None) -> bool:
+        if usd is None or known is None:
+            return usd is known
+        return abs(usd - known) <= self._tolerance * known
