@@ -27,6 +27,8 @@ from exporter.settings import load
 KEY = "sk-ant-admin01-canary"
 OWN = ("anthropic_exporter_", "process_", "python_")
 TOKENS = "anthropic_usage_tokens_total"
+TOTALS_ONLY = ("--usage.by-api-key", "false", "--limits.poll-interval", "86400")
+"""Settings for tests of many days that are not about keys."""
 USAGE_LABELS = ("model", "workspace_id", "service_tier", "context_window", "inference_geo")
 TOKEN_TYPES = ("uncached_input", "cache_read", "cache_creation_5m", "cache_creation_1h", "output")
 

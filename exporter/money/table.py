@@ -17,7 +17,7 @@ Cell = tuple[str, str, str, str]
 Group = tuple[str, str, str, str]
 Mixes = Mapping[Cell, Mapping[str, Counts]]
 
-KEPT = {MINUTE: 2 * DAY, HOUR: 4 * DAY, DAY: 40 * DAY}
+KEPT = {MINUTE: 3 * HOUR, HOUR: 3 * DAY, DAY: 40 * DAY}
 """Seconds behind the newest bucket of a width after which a bucket is forgotten."""
 
 FINER = {DAY: HOUR, HOUR: MINUTE}
@@ -61,7 +61,8 @@ class UsageTable:
             if is_news:
                 self.groups |= {(labels[0], *labels[2:]) for _, labels in bucket.counts}  # type: ignore[misc]
         self._mixes.clear()
-        for start in [start for start in cells if start < max(cells) - KEPT[window.width]]:
+        oldest = max(cells, default=0) - KEPT[window.width]
+        for start in [start for start in cells if start < oldest]:
             del cells[start]
 
     def day(self, day: int, until: float = inf) -> Rows:

@@ -16,6 +16,8 @@ TODAY = int(at("2026-03-09"))
 BILLED = "anthropic_cost_usd_total"
 LAST_DAY, LAST_DAY_START = "anthropic_cost_last_day_usd", "anthropic_cost_last_day_start_timestamp_seconds"
 MONTH, PREVIOUS = "anthropic_cost_month_to_date_usd", "anthropic_cost_previous_month_usd"
+NAMES = {"claude-sonnet-4-5": "claude-sonnet-4-5-20250929"}
+"""The usage report's names of models that the bill calls otherwise."""
 WORDS = {
     "uncached_input_tokens": "uncached_input",
     "cache_read_input_tokens": "cache_read",
@@ -32,7 +34,13 @@ def billed(world: World, first: str, end: str) -> dict[tuple[str, ...], float]:
     for day in range(int(at(first)), int(at(end)), DAY):
         for row in world.organization.cost(day, world.now) or ():
             token_type = WORDS.get(row.token_type or "", row.token_type)
-            usage = (row.model, row.workspace_id or "default", row.service_tier, row.context_window, row.inference_geo)
+            usage = (
+                NAMES.get(row.model or "", row.model),
+                row.workspace_id or "default",
+                row.service_tier,
+                row.context_window,
+                row.inference_geo,
+            )
             cents[tuple(label or "none" for label in (*usage, row.cost_type, token_type))] += row.amount_cents
     return {labels: float(amount / 100) for labels, amount in cents.items()}
 

@@ -8,7 +8,7 @@ from exporter.demo.faults import Fault
 from exporter.demo.organization import DAY, HOUR, MINUTE, Tokens
 from exporter.demo.simulation import SimulatedOrganization
 from tests.events import OPUS, SONNET, Use, WrittenOrganization
-from tests.world import TOKEN_TYPES, TOKENS, World, at, by, tokens, total, value, watermark
+from tests.world import TOKEN_TYPES, TOKENS, TOTALS_ONLY, World, at, by, tokens, total, value, watermark
 
 NOW = at("2026-03-09T21:17:23")
 LATE = "anthropic_usage_late_tokens_total"
@@ -85,7 +85,7 @@ def test_data_later_than_settle_counts_when_seen_and_is_late() -> None:
 
 def test_what_arrives_after_the_minutes_were_last_read_is_found_by_hours_and_then_by_days() -> None:
     organization = WrittenOrganization([Use(NOW, SONNET, Tokens(output=100))])
-    world = World(organization, NOW)
+    world = World(organization, NOW, *TOTALS_ONLY)
     world.run(2 * HOUR, scrape_every=600)
     organization.uses.append(Use(NOW - NOW % HOUR + HOUR, OPUS, Tokens(output=5)))
     assert total(world.run(20 * MINUTE), TOKENS) == 105
@@ -98,7 +98,7 @@ def test_what_arrives_after_the_minutes_were_last_read_is_found_by_hours_and_the
 
 def test_what_changes_after_a_day_is_frozen_never_enters() -> None:
     organization = WrittenOrganization([Use(NOW, SONNET, Tokens(output=100)), Use(NOW + DAY, OPUS, Tokens(output=1))])
-    world = World(organization, NOW, "--usage.poll-interval", "1800")
+    world = World(organization, NOW, "--usage.poll-interval", "1800", *TOTALS_ONLY)
     world.run(11 * DAY, scrape_every=DAY)
     organization.uses.append(Use(NOW + 60, OPUS, Tokens(output=1000)))
     assert total(world.run(DAY, scrape_every=DAY), TOKENS) == 101
@@ -237,11 +237,11 @@ def test_when_nobody_answers_at_the_start_the_counters_still_begin_with_the_star
 def test_what_is_kept_does_not_grow_with_time(start: str) -> None:
     begin = at(start)
     uses = [Use(begin + n * 7200, SONNET, Tokens(output=1)) for n in range(12 * 20)]
-    world = World(WrittenOrganization(uses), begin, "--usage.poll-interval", "900")
+    world = World(WrittenOrganization(uses), begin, "--usage.poll-interval", "900", *TOTALS_ONLY)
     sizes = []
     for _ in range(2):
         world.run(10 * DAY, scrape_every=DAY)
-        kept = [ledger._registers for ledger in world.meter._counters.ledgers.values()]  # noqa: SLF001 - memory has no
-        sizes.append(len(pickle.dumps([*kept, world.meter._money])))  # noqa: SLF001 - other surface
+        ledgers = world.meter._counters.ledgers.values()  # noqa: SLF001 - memory has no other surface
+        sizes.append(len(pickle.dumps([ledger._registers for ledger in ledgers])))  # noqa: SLF001
     assert sizes[1] < sizes[0] * 1.2
     assert total(world.page(), TOKENS) == pytest.approx(12 * 20, abs=2)
