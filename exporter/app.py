@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any
 
 from exporter import __version__, log
@@ -30,9 +31,11 @@ STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
 DEMO_DEFAULTS: Mapping[str, Any] = {
     "api": {"base_url": "http://127.0.0.1"},
-    "usage": {"poll_interval": 5, "hold": 10},
+    "usage": {"poll_interval": 5, "hold": 10, "api_key_poll_interval": 15},
     "cost": {"poll_interval": 60},
     "names": {"poll_interval": 60},
+    "limits": {"poll_interval": 60},
+    "budget": {"monthly_usd": Decimal(30000), "workspaces": {"default": Decimal(1500)}},
 }
 DEMO_KEY = "sk-ant-admin01-simulated"
 DEMO_HISTORY = 366 * DAY
@@ -40,7 +43,9 @@ DEMO_SEED = 1
 INVITATION = """
 This is a simulated organisation, and the exporter reading it: no figure is real, and no key is needed.
 
-    curl -s {url} | grep ^anthropic_usage_tokens_total
+    curl -s {url} | grep ^anthropic_usage_tokens_total             # tokens
+    curl -s {url} | grep ^anthropic_api_key_estimated_cost_usd     # dollars, by API key
+    curl -s {url} | grep -E '^anthropic_(price|cost_unbilled)'     # prices by the bill, and what it lacks yet
 
 Look twice: the first look shows every counter at 0, and within half a minute they move. Ctrl-C ends it.
 """

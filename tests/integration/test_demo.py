@@ -54,7 +54,7 @@ def test_the_demo_moves_its_counters_and_leaves_the_real_key_and_counters_alone(
         }
         program = exporter_process("demo", env=env)
         samples = program.wait_for(lambda samples: total(samples, TOKENS) > 0, 20)
-        assert total(samples, "anthropic_up") == 3
+        assert total(samples, "anthropic_up") == 5
         assert total(samples, "anthropic_cost_month_to_date_usd") + total(samples, "anthropic_cost_previous_month_usd")
         assert all(total(samples, name) > 0 for name in INFO)
         simulated = re.search(r'level=info msg="SIMULATED DATA: .*" api=(http://127\.0\.0\.1:[0-9]+)\n', program.log())
@@ -72,5 +72,5 @@ def test_the_demo_moves_its_counters_and_leaves_the_real_key_and_counters_alone(
 
 def test_the_demo_needs_no_key(exporter_process: Callable[..., "ExporterProcess"]) -> None:
     program = exporter_process("demo", env={"ANTHROPIC_ADMIN_API_KEY": None})
-    program.wait_for(lambda samples: total(samples, "anthropic_up") == 3)
+    program.wait_for(lambda samples: total(samples, "anthropic_up") == 5)
     assert program.terminate()[0] == 0

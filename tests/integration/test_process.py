@@ -33,6 +33,7 @@ KEY_FILE = {"ANTHROPIC_ADMIN_API_KEY": None, "ANTHROPIC_ADMIN_API_KEY_FILE": "ke
 QUICK = (
     *("--usage.poll-interval", "1", "--usage.settle", "70", "--usage.hold", "1"),
     *("--cost.poll-interval", "1", "--names.poll-interval", "1", "--api.timeout", "1"),
+    *("--usage.api-key-poll-interval", "1", "--limits.poll-interval", "1"),
 )
 """A minute is complete when it begins to be counted, so that the counters move from the first second on."""
 UP, FAILURES = "anthropic_up", "anthropic_exporter_poll_failures_total"
@@ -177,7 +178,7 @@ SITUATIONS: dict[str, tuple[Fault | None, Sequence[str], str]] = {
     ),
     "while a poll waits to go on": (
         Fault(kind=503, retry_after="60"),
-        ("--usage.poll-interval", "100"),
+        ("--usage.poll-interval", "100", "--usage.by-api-key", "false"),
         'anthropic_exporter_api_requests_total{code="503",endpoint="usage"} 1.0',
     ),
 }
@@ -235,9 +236,9 @@ def test_check_of_a_wrong_key_asks_for_an_admin_key(api_url: str) -> None:
     done = check(api_url, ANTHROPIC_ADMIN_API_KEY="sk-ant-api03-something-else")
     assert done.returncode == 1
     assert "does not begin with sk-ant-admin" in done.stdout
-    assert done.stdout.count("answered 401") == 5
+    assert done.stdout.count("answered 401") == 7
     assert "is this an Admin API key" in done.stdout
-    assert "5 of 5 endpoints failed" in done.stdout
+    assert "7 of 7 checks failed" in done.stdout
     assert "something-else" not in done.stdout
 
 
@@ -247,7 +248,7 @@ def test_check_names_the_missing_permission(api: AdminApi, api_url: str) -> None
     assert done.returncode == 1
     assert "MISSING PERMISSION: api_keys: the API answered 403" in done.stdout
     assert "give the key the right to read api_keys" in done.stdout
-    assert "1 of 5 endpoints failed: api_keys" in done.stdout
+    assert "1 of 7 checks failed: api_keys" in done.stdout
 
 
 def test_check_of_a_dead_port_says_so_soon(refusing: socket.socket) -> None:
@@ -255,7 +256,7 @@ def test_check_of_a_dead_port_says_so_soon(refusing: socket.socket) -> None:
     done = check(f"http://{address(refusing)}")
     assert (done.returncode, time.monotonic() - begun < 5) == (1, True)
     assert f"http://{address(refusing)}" in done.stdout
-    assert done.stdout.count("FAILED (connection)") == 5
+    assert done.stdout.count("FAILED (connection)") == 7
     assert "Traceback" not in done.stdout
 
 
@@ -311,12 +312,6 @@ def test_a_key_file_that_is_rotated_heals_without_a_restart(
     program.wait_for(lambda samples: total(samples, "anthropic_usage_tokens_total") > 0)
     assert program.process.poll() is None
     assert api.key not in program.log()
-
-
-def test_a_setting_without_effect_is_warned_about(run: Start, api_url: str) -> None:
-    warning = 'level=warning msg="this setting has no effect in this version" setting=limits.poll_interval\n'
-    assert warning in run(api_url, "--limits.poll-interval", "77").log()
-    assert "no effect" not in run(api_url, "--state.path", "another.db").log()
 
 
 def test_a_telemetry_path_of_ones_own(run: Start, api_url: str) -> None:
