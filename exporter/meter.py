@@ -240,8 +240,8 @@ class Meter:
     def _snapshot(self, now: float) -> Snapshot:
         (last, _), served_at, tick = self._publication.look(), self._publication.served_at, self._timer()
         counters = self._counters.readings(now, tick, last.counters, served_at)
-        usage, estimate = counters.get("usage"), self._counters.ledgers["estimate"]
-        reached = usage.watermark.at(now) if usage else None
+        estimate = self._counters.ledgers["estimate"]
+        reached = estimate.reached(now)
         if reached is not None:
             self._money.reconcile(estimate.day, ceil(estimate.anchor, DAY), reached)
         is_billed = "cost" in counters

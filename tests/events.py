@@ -1,7 +1,7 @@
 """An organisation of which every single use is written down: when, what, and when the API learns of it."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 
 from exporter.demo.organization import DAY, NO_TOKENS, ApiKey, CostLine, Dimensions, Tokens, Workspace
@@ -61,3 +61,69 @@ def line(
         inference_geo="global",
         amount_cents=Decimal(cents),
     )
+
+
+WIRE_WORDS = {
+    "uncached_input": "uncached_input_tokens",
+    "cache_read": "cache_read_input_tokens",
+    "cache_creation_5m": "cache_creation.ephemeral_5m_input_tokens",
+    "cache_creation_1h": "cache_creation.ephemeral_1h_input_tokens",
+    "output": "output_tokens",
+}
+
+
+def usd_per_million(_dimensions: Dimensions, word: str, _day: int) -> Decimal:
+    """Return what this organisation has negotiated; for ``web_search`` it is USD for a million requests."""
+    return {"output": Decimal("13.7"), "cache_read": Decimal("0.17"), "web_search": Decimal(8000)}.get(
+        word, Decimal("3.1")
+    )
+
+
+@dataclass
+class BilledOrganization(WrittenOrganization):
+    """Writes the bills for its own uses, at ``price`` (USD for a million, by dimensions, token type and day).
+
+    A bill is out ``posted`` seconds after its day; days in ``missing`` have none. ``bill_model`` is what bills call a
+    model.
+    """
+
+    price: Callable[[Dimensions, str, int], Decimal] = usd_per_million
+    posted: float = 0.0
+    missing: set[int] = field(default_factory=set)
+    bill_model: Callable[[str], str] = str
+
+    def cost(self, day: int, as_of: float) -> Sequence[CostLine] | None:
+        """Return the bill for what was used on a day."""
+        if day + DAY + self.posted > as_of or day in self.missing:
+            return None
+        return [bill for use in self.uses if day <= use.time < day + DAY for bill in self._lines(use, day)]
+
+    def _lines(self, use: Use, day: int) -> Iterator[CostLine]:
+        dimensions = use.dimensions
+        if dimensions.service_tier == "priority":
+            return
+        for word, count in use.tokens._asdict().items():
+            cents = count * self.price(dimensions, word, day) / 10_000
+            bare = CostLine(dimensions.workspace_id, word, word, None, None, None, None, None, cents)
+            if count and word in WIRE_WORDS:
+                yield replace(
+                    bare,
+                    cost_type="tokens",
+                    model=self.bill_model(dimensions.model),
+                    token_type=WIRE_WORDS[word],
+                    context_window=dimensions.context_window,
+                    service_tier=dimensions.service_tier,
+                    inference_geo=dimensions.inference_geo,
+                )
+            elif count:
+                yield bare
+
+    def dollars(self, start: float, end: float) -> float:
+        """Return what the uses from ``start`` up to ``end`` cost, billed or not."""
+        cents = [
+            one.amount_cents
+            for use in self.uses
+            if start <= use.time < end
+            for one in self._lines(use, int(use.time // DAY) * DAY)
+        ]
+        return float(sum(cents, Decimal(0)) / 100)

@@ -121,6 +121,10 @@ class Ledger(Generic[Number]):
         self._reached = Watermark(polled, self._grace, self._settle, floor)
         self._registers.compact(polled, self._revision)
 
+    def reached(self, now: float) -> float | None:
+        """Return the usage time that is known whole at ``now``, even if what is shown is held; None if none is."""
+        return self._reached.at(now) if self._reached else None
+
     def reading(
         self, now: float, tick: float, last: Reading[Number] | None, served_at: float | None
     ) -> Reading[Number] | None:
