@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench readme lock clean
+.PHONY: help demo test lint bench prices readme lock clean
 
 help:  ## Say what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ lint: .venv/dev  ## Check style, types and the import contracts
 
 bench: .venv/dev  ## Measure; prints medians, never fails
 	@for name in start series designs; do echo "==> $$name"; $(BIN)/python -m tests.benchmarks.bench_$$name; done
+
+prices:  ## Compare the list prices with those of a public package
+	@test -x .cache/prices/bin/python || $(PYTHON) -m venv .cache/prices
+	@.cache/prices/bin/python -m pip install --quiet --disable-pip-version-check --upgrade genai-prices
+	@.cache/prices/bin/python -m tests.compare_prices
 
 readme: .venv/dev  ## Write the README's tables anew
 	@$(BIN)/python -m tests.readme

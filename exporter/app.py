@@ -17,8 +17,9 @@ from exporter.demo.simulation import SimulatedOrganization
 from exporter.errors import ExporterError, StateError
 from exporter.ledger.place import MEMORY
 from exporter.ledger.state import StateFile
-from exporter.meter import Meter, new_credentials
+from exporter.meter import Meter
 from exporter.model import COUNTED, DAY
+from exporter.parts import new_credentials
 from exporter.polling.schedule import Schedule
 from exporter.settings import Settings
 from exporter.settings.values import parse_listen_address

@@ -9,9 +9,9 @@ from decimal import Decimal
 from exporter.api.admin import AdminApi
 from exporter.api.client import Listener, Timing, Transport
 from exporter.errors import ApiError, AuthError, PermissionDeniedError, SettingsError
-from exporter.meter import new_api, new_credentials, new_money
 from exporter.model import DAY, HOUR, MINUTE, Bucket, Window
 from exporter.money.budget import unknown_workspaces
+from exporter.parts import new_api, new_credentials, new_money
 from exporter.polling.windows import floor
 from exporter.settings import Settings
 from exporter.settings.values import one_line

@@ -1,15 +1,14 @@
 """The wired exporter without its schedule and its server: polls to run, and a page that shows what came of them."""
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
-from exporter import __version__, pricefiles
+from exporter import __version__
 from exporter.api.admin import AdminApi
-from exporter.api.client import Client, Listener, Timing, Transport
+from exporter.api.client import Listener, Timing, Transport
 from exporter.api.credentials import Credentials
 from exporter.counters import Counters, standing
 from exporter.errors import ExporterError, PollError
@@ -32,7 +31,7 @@ from exporter.model import (
     Window,
 )
 from exporter.money.budget import unknown_workspaces
-from exporter.money.money import Filters, Money
+from exporter.parts import new_api, new_money, poll_interval
 from exporter.polling.clock import ApiClock
 from exporter.polling.identity import Identity
 from exporter.polling.poll import Poll, Source
@@ -46,10 +45,8 @@ from exporter.polling.sources import (
     usage_source,
 )
 from exporter.polling.windows import TABLE, Days, Tiers, ceil, floor
+from exporter.reporter import Reporter
 from exporter.settings import Settings
-from exporter.settings.values import is_loopback
-
-logger = logging.getLogger(__name__)
 
 RANKS: Mapping[Report, int] = {"usage": 0, "api_key_usage": 1, "cost": 1, "names": 1, "limits": 1}
 """Usage is what wakes people: when it is due it goes first."""
@@ -86,8 +83,7 @@ class Meter:
         self._publication = Publication(self._time.served, timing.timer)
         self._names = Names()
         self._limits: RateLimits | None = None
-        self._failing: set[Report] = set()
-        self._unknown = ""
+        self._reporter = Reporter()
         self._met = self._has_peeked = False
         self.page = Page(self._publication, version=__version__, reports=REPORTS)
         own = self.page.own
@@ -220,10 +216,7 @@ class Meter:
 
     def _rename(self, change: Callable[[Names], Names]) -> None:
         self._names = change(self._names)
-        unknown = unknown_workspaces(self._budget.workspaces, self._names.workspaces)
-        if unknown and unknown != self._unknown:
-            logger.warning(unknown, extra={"fields": {"setting": "budget.workspaces"}})
-        self._unknown = unknown
+        self._reporter.budgets(unknown_workspaces(self._budget.workspaces, self._names.workspaces))
 
     def _limit(self, limits: RateLimits) -> None:
         self._limits = limits
@@ -236,6 +229,7 @@ class Meter:
             snapshot = self._snapshot(self._time.served())
             self._keep(snapshot)
             self._publication.put(snapshot)
+            self._reporter.verdict(self._money.reconciliation.verdict)
 
     def _snapshot(self, now: float) -> Snapshot:
         (last, _), served_at, tick = self._publication.look(), self._publication.served_at, self._timer()
@@ -276,65 +270,4 @@ class Meter:
 
     def _ended(self, outcome: PollOutcome) -> None:
         self.page.own.poll(outcome)
-        fields: dict[str, object] = {"report": outcome.report, "seconds": round(outcome.seconds, 3)}
-        if outcome.reason is None:
-            again = outcome.ended and outcome.report in self._failing
-            self._failing -= {outcome.report} if outcome.ended else set()
-            text = "poll succeeds again" if again else "poll succeeded" if outcome.ended else "poll gives way"
-            logger.log(logging.INFO if again else logging.DEBUG, text, extra={"fields": fields})
-            return
-        first = outcome.report not in self._failing
-        self._failing |= {outcome.report}
-        fields |= {"reason": outcome.reason, "error": outcome.message}
-        if not outcome.ended and outcome.retry_in is not None:
-            fields["retry_in"] = round(outcome.retry_in, 1)
-        text = "poll failed" if outcome.ended else "poll goes on later"
-        logger.log(logging.WARNING if outcome.ended or first else logging.INFO, text, extra={"fields": fields})
-
-
-def new_api(
-    settings: Settings,
-    credentials: Credentials,
-    timing: Timing,
-    listener: Listener,
-    drift: Callable[[str, int], None],
-    transport: Transport | None = None,
-) -> AdminApi:
-    """Return the Admin API as the settings describe it."""
-    client = Client(
-        settings.api.base_url,
-        credentials,
-        timeout=settings.api.timeout,
-        listener=listener,
-        timing=timing,
-        transport=transport,
-        direct=is_loopback(settings.api.base_url),
-    )
-    usage = settings.usage
-    filters = {"workspace_ids[]": usage.workspace_ids, "models[]": usage.models, "service_tiers[]": usage.service_tiers}
-    return AdminApi(client, filters, drift)
-
-
-def new_credentials(settings: Settings) -> Credentials:
-    """Return the key that the settings name."""
-    return Credentials(settings.api_key.get_secret_value() if settings.api_key else None, settings.api_key_file)
-
-
-def poll_interval(settings: Settings, report: Report) -> float:
-    """Return the seconds between two polls of ``report``."""
-    intervals: dict[Report, float] = {
-        "usage": settings.usage.poll_interval,
-        "api_key_usage": settings.usage.api_key_poll_interval,
-        "cost": settings.cost.poll_interval,
-        "names": settings.names.poll_interval,
-        "limits": settings.limits.poll_interval,
-    }
-    return intervals[report]
-
-
-def new_money(settings: Settings) -> Money:
-    """Return money without any figures yet; raise SettingsError if the price file cannot be used."""
-    listed = pricefiles.shipped()
-    usage = settings.usage
-    filters = Filters(usage.workspace_ids, usage.models, usage.service_tiers)
-    return Money(listed, pricefiles.override(settings.prices.file, listed), filters)
+        self._reporter.poll(outcome)
