@@ -96,3 +96,7 @@ class News:
         last = self._last.get(width, {})
         self._last[width] = {bucket.start: bucket.counts for bucket in buckets}
         return [bucket for bucket in buckets if last.get(bucket.start) != bucket.counts]
+
+    def forget(self, width: int, start: int) -> None:
+        """Let a bucket be new at the next call."""
+        del self._last[width][start]

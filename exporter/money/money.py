@@ -91,35 +91,30 @@ class Money:
 
     def estimate(self, window: Window, buckets: Collection[Bucket[int]], since: int) -> list[Bucket[Decimal]]:
         """Return what is new in a window of the usage view, from ``since`` (Unix seconds) on, as dollars."""
-        prices, width = self.prices, window.width
-        return [
-            _bucket(
-                bucket,
-                by_workspace(
-                    bucket.counts,
-                    partial(prices.token, start=bucket.start, width=width),
-                    partial(prices.request, start=bucket.start, width=width),
-                ),
-            )
-            for bucket in self._news.of(width, [bucket for bucket in buckets if bucket.start >= since])
-        ]
+        fresh = self._news.of(window.width, [bucket for bucket in buckets if bucket.start >= since])
+        return [self._priced(bucket, window.width) for bucket in fresh]
 
     def estimate_by_api_key(
         self, window: Window, buckets: Collection[Bucket[int]], since: int
     ) -> list[Bucket[Decimal]]:
         """Return what is new in a window of the per-key view, from ``since`` (Unix seconds) on, as dollars."""
-        prices, width = self.prices, window.width
-        return [
-            _bucket(
-                bucket,
-                by_api_key(
-                    bucket.counts,
-                    partial(prices.effective, start=bucket.start, width=width),
-                    partial(prices.request, start=bucket.start, width=width),
-                ),
-            )
-            for bucket in self._api_key_news.of(width, [bucket for bucket in buckets if bucket.start >= since])
-        ]
+        fresh = self._api_key_news.of(window.width, [bucket for bucket in buckets if bucket.start >= since])
+        return [self._priced_by_api_key(bucket, window.width) for bucket in fresh]
+
+    def _priced(self, bucket: Bucket[int], width: int) -> Bucket[Decimal]:
+        token = partial(self.prices.token, start=bucket.start, width=width)
+        request = partial(self.prices.request, start=bucket.start, width=width)
+        return _bucket(bucket, by_workspace(bucket.counts, token, request))
+
+    def _priced_by_api_key(self, bucket: Bucket[int], width: int) -> Bucket[Decimal]:
+        token = partial(self.prices.effective, start=bucket.start, width=width)
+        request = partial(self.prices.request, start=bucket.start, width=width)
+        untold = self.prices.untold
+        costs = by_api_key(bucket.counts, token, request)
+        if self.prices.untold > untold:
+            # What the usage view has not seen yet gets its price as soon as it has, when this is read again.
+            self._api_key_news.forget(width, bucket.start)
+        return _bucket(bucket, costs)
 
     def reconcile(
         self, estimated: Callable[[int], Mapping[Series, tuple[Decimal, ...]]], since: int, until: float

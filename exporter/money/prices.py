@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from exporter.model import DAY, HOUR, NOT_APPLICABLE, TOKEN_TYPES, Price, PriceKey
+from exporter.model import DAY, HOUR, TOKEN_TYPES, Price, PriceKey
 from exporter.money.learning import DIGITS, Day, Learned, learn
 from exporter.money.pricelist import PriceList
 from exporter.money.table import Cell, UsageTable
@@ -69,6 +69,11 @@ class Prices:
         """Return the price in force for a request of a bucket of ``width`` seconds."""
         return self._requests.at((tool,), start, width)
 
+    @property
+    def untold(self) -> int:
+        """How often an effective price was asked for in vain, because the usage view has not seen the cell yet."""
+        return self._effective.untold
+
     def effective(self, cell: Cell, token_type: str, start: int, width: int) -> Decimal | None:
         """Return what a token costs a cell of the usage view, by the mix of geographies around that time."""
         return self._effective.at(EffectiveKey(*cell, token_type), start, width)
@@ -107,7 +112,9 @@ class Prices:
 
     def _quote_effective(self, key: EffectiveKey, hour: int) -> Quote:
         """Weigh the prices in force of all geographies with their tokens of this type, or of all if there are none."""
-        mix = self._table.mix(key[:4], hour) or {NOT_APPLICABLE: (1,) * len(TOKEN_TYPES)}
+        mix = self._table.mix(key[:4], hour)
+        if not mix:
+            return None
         lane = TOKEN_TYPES.index(key.token_type)
         weights = {geo: counts[lane] for geo, counts in mix.items()}
         if not any(weights.values()):

@@ -19,8 +19,8 @@ UNUSED = 35 * DAY
 """Seconds without use after which a key is forgotten."""
 
 K = TypeVar("K", bound=tuple[str, ...])
-Quote = tuple[Decimal | None, int]
-"""USD a unit, or None for no price, and the Unix time from which it is known to hold."""
+Quote = tuple[Decimal | None, int] | None
+"""USD a unit, or None for no price, and the Unix time from which it is known to hold; None while nobody can tell."""
 Entry = tuple[int, Decimal | None]
 """The hour (Unix seconds) with which a price begins, and USD a unit."""
 Row = tuple[tuple[str, ...], int, list[Entry]]
@@ -43,15 +43,20 @@ class Tariff(Generic[K]):
         self._quote = quote
         self._tolerance = tolerance
         self._keys: dict[K, _Prices] = {}
+        self.untold = 0
 
     def at(self, key: K, start: int, width: int) -> Decimal | None:
         """Return the price for a bucket of ``width`` seconds; the lowest if it changes within, and None if it has none.
 
-        With the lowest one a day never costs more than its hours, unless it holds what they have missed.
+        With the lowest one a day never costs more than its hours, unless it holds what they have missed. ``untold``
+        grows when nobody can tell the price yet: then it is not fixed, and None is returned as well.
         """
         first = start - start % HOUR
         last = max(first, start + width - HOUR)
         prices = self._fixed(key, first, last)
+        if prices is None:
+            self.untold += 1
+            return None
         entries = prices.entries
         begin = bisect_right(entries, first, key=lambda entry: entry[0]) - 1
         end = bisect_right(entries, last, key=lambda entry: entry[0])
@@ -72,13 +77,16 @@ class Tariff(Generic[K]):
         """Go on with what was kept; ``key`` makes a key of its words."""
         self._keys = {key(*words): _Prices(until, list(entries)) for words, until, entries in rows}
 
-    def _fixed(self, key: K, first: int, last: int) -> _Prices:
+    def _fixed(self, key: K, first: int, last: int) -> _Prices | None:
         prices = self._keys.get(key)
-        if prices is None:
-            prices = self._keys[key] = _Prices(last, [(0, self._quote(key, first)[0])])
-        elif first > prices.until:
-            usd, since = self._quote(key, first)
-            if since <= first and not self._is_near(usd, prices.entries[-1][1]):
+        if prices is None or first > prices.until:
+            quote = self._quote(key, first)
+            if quote is None:
+                return None
+            usd, since = quote
+            if prices is None:
+                prices = self._keys[key] = _Prices(last, [(0, usd)])
+            elif since <= first and not self._is_near(usd, prices.entries[-1][1]):
                 prices.entries.append((first, usd))
         prices.until = max(prices.until, last)
         return prices

@@ -1,6 +1,6 @@
 """The exporter and its state file against everything at once: whatever happens between, and wherever it dies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
@@ -8,6 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
@@ -16,6 +17,8 @@ from exporter.demo.faults import Fault
 from exporter.demo.organization import DAY, HOUR, MINUTE, CostLine, Dimensions, Tokens
 from exporter.ledger.record import Record
 from exporter.ledger.state import StateFile
+from exporter.model import API_KEY_ESTIMATED, API_KEY_TOKENS, ESTIMATED, PriceKey
+from exporter.pricefiles import shipped
 from tests.events import OPUS, SONNET, Use, WrittenOrganization, line
 from tests.world import Page, World, at, tokens, total, watermark
 
@@ -23,6 +26,7 @@ START = int(at("2026-03-09T22:10:17"))
 POOL = [SONNET, OPUS, SONNET._replace(workspace_id="wrkspc_2"), OPUS._replace(service_tier="standard")]
 CAP = ("--metrics.max-series", "10")
 OVERCOUNTED = "anthropic_usage_overcounted_tokens"
+PRICES = shipped()
 
 
 class Watched(World):
@@ -109,9 +113,11 @@ class Life(RuleBasedStateMachine):
         folder.mkdir()
         today = START // DAY * DAY
         stream = [Use(START + 20 * n, POOL[n % 2], Tokens(n % 7 + 600)) for n in range(3 * HOUR // 20)]
-        self.organization = MortalOrganization(
-            stream, bills={today + n * DAY: [line(str(100 + n))] for n in range(-40, 60)}
-        )
+        # Of a model that nobody uses, so that no price changes and dollars can be compared with tokens.
+        bills: dict[int, Sequence[CostLine] | None] = {
+            today + n * DAY: [line(str(100 + n), model="claude-nova-9")] for n in range(-40, 60)
+        }
+        self.organization = MortalOrganization(stream, bills=bills)
         self.fuse = self.organization.fuse = Fuse(self.watch)
         self.state = folder / "state.db"
         self.begun: set[str] = set()
@@ -175,7 +181,7 @@ class Life(RuleBasedStateMachine):
     @rule(times=st.integers(1, 2))
     def poll(self, times: int) -> None:
         for _ in range(times):
-            self.world.poll("usage", "cost")
+            self.world.poll("usage", "api_key_usage", "cost")
 
     @rule(kind=st.sampled_from([429, 503, "html", "truncated", "missing_next_page"]), times=st.integers(1, 6))
     def break_api(self, kind: Any, times: int) -> None:
@@ -223,16 +229,35 @@ class Life(RuleBasedStateMachine):
         for wait in (8 * HOUR, 7 * HOUR, 7 * HOUR):
             world.now += wait
             world.run(700, 60)
-        world.poll("usage", "cost")
+        world.poll("usage", "api_key_usage", "cost")
         page = world.page()
         reached = int(watermark(page) // MINUTE) * MINUTE
         truth = world.truth(self.anchors["usage"], reached)
         shown = tokens(page)
-        assert sum(shown.values()) - sum(truth.values()) == total(page, OVERCOUNTED)
-        assert self.lowered or total(page, OVERCOUNTED) == 0
+        assert sum(shown.values()) - sum(truth.values()) == total(page, OVERCOUNTED, report="usage")
+        assert self.lowered or total(page, OVERCOUNTED, report="usage") == 0
         if not self.capped:
             assert all(shown[labels] >= count for labels, count in truth.items())
         assert billed(page) == bills(self.organization.bills, self.anchors["cost"], world.now)
+        self.check_money(page)
+
+    def check_money(self, page: Page) -> None:
+        """Compare dollars with tokens, and the view by key with the one by geography."""
+        if not self.capped:
+            assert total(page, ESTIMATED) == pytest.approx(dollars(tokens(page)), rel=1e-12)
+        truth = self.world.truth(self.anchors["usage"], int(watermark(page) // MINUTE) * MINUTE)
+        if not self.lowered:
+            assert total(page, ESTIMATED) == pytest.approx(dollars(truth), rel=1e-12)
+            keys = sum(value for (name, _), value in page.items() if name == API_KEY_TOKENS)
+            assert keys == sum(truth.values())
+            assert total(page, API_KEY_ESTIMATED) == pytest.approx(dollars(truth), rel=0.005)
+
+
+def dollars(counts: Mapping[tuple[str, ...], float]) -> float:
+    """Return what tokens, by the labels of the token counters, cost at list prices."""
+    day = START // DAY * DAY
+    found = ((PriceKey._make((model, *rest)), count) for (model, _workspace, *rest), count in counts.items())
+    return float(sum(int(count) * (PRICES.usd_per_token(key, day) or 0) for key, count in found))
 
 
 def watermark_of(page: Page) -> float | None:
