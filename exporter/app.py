@@ -44,9 +44,9 @@ DEMO_SEED = 1
 INVITATION = """
 This is a simulated organisation, and the exporter reading it: no figure is real, and no key is needed.
 
-    curl -s {url} | grep ^anthropic_usage_tokens_total             # tokens
-    curl -s {url} | grep ^anthropic_api_key_estimated_cost_usd     # dollars, by API key
-    curl -s {url} | grep -E '^anthropic_(price|cost_unbilled)'     # prices by the bill, and what it lacks yet
+    curl -s {url} | grep ^anthropic_usage_tokens_total                 # tokens
+    curl -s {url} | grep ^anthropic_api_key_estimated_cost_usd_total   # dollars, by API key
+    curl -s {url} | grep -E '^anthropic_(price|cost_unbilled)'         # prices by the bill, and what it lacks yet
 
 Look twice: the first look shows every counter at 0, and within half a minute they move. Ctrl-C ends it.
 """

@@ -237,7 +237,7 @@ class Meter:
         estimate = self._counters.ledgers["estimate"]
         reached = estimate.reached(now)
         if reached is not None:
-            self._money.reconcile(estimate.day, ceil(estimate.anchor, DAY), reached)
+            self._money.reconcile(estimate.day, ceil(estimate.anchor, DAY), reached, now)
         is_billed = "cost" in counters
         return Snapshot(
             counters,

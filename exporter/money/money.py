@@ -10,6 +10,7 @@ from typing import Any
 from exporter.model import (
     DAY,
     ESTIMATED,
+    HOUR,
     MINUTE,
     PRIORITY,
     SERVER_TOOLS,
@@ -31,6 +32,11 @@ from exporter.money.prices import Prices
 from exporter.money.reconciliation import Reconciliation, Verdict
 from exporter.money.table import Rows, UsageTable
 
+Estimated = Callable[[int], Mapping[Series, tuple[Decimal, ...]]]
+"""Tells what the counters have of a day (Unix seconds)."""
+
+JUST_ENDED = 3 * HOUR
+"""Seconds after its end within which a day's estimate is in time, however fast its bill is."""
 LATEST_BILL = 5 * DAY
 """Seconds after which an estimate does not wait for a bill any more."""
 
@@ -116,13 +122,15 @@ class Money:
             self._api_key_news.forget(width, bucket.start)
         return _bucket(bucket, costs)
 
-    def reconcile(
-        self, estimated: Callable[[int], Mapping[Series, tuple[Decimal, ...]]], since: int, until: float
-    ) -> None:
-        """Compare with the bill what was ``estimated`` of each day that lies between ``since`` and ``until``."""
+    def reconcile(self, estimated: Estimated, since: int, until: float, now: float) -> None:
+        """Compare with the bill what was ``estimated`` of each day that lies between ``since`` and ``until``.
+
+        It was estimated in time if there is no bill yet, or if the day has only just ended; all in Unix seconds.
+        """
         newest = int(until // DAY) * DAY - DAY
         for day in range(newest, max(since, newest - LATEST_BILL) - 1, -DAY):
-            if self.bill.is_known and day not in self.bill.days:
+            is_new = now - day - DAY <= JUST_ENDED and not self.reconciliation.has(day)
+            if self.bill.is_known and (is_new or day not in self.bill.days):
                 self.reconciliation.estimated(day, estimated(day))
         self.reconciliation.compare(self._billed_inside, self.models)
 

@@ -33,8 +33,12 @@ class Reconciliation:
         self.verdict: Verdict | None = None
         self._made: dict[int, Mapping[Part, Decimal]] = {}
 
+    def has(self, day: int) -> bool:
+        """Tell whether a day was estimated in time."""
+        return day in self._made
+
     def estimated(self, day: int, costs: Mapping[Series, tuple[Decimal, ...]]) -> None:
-        """Take note of what a day is estimated at; whoever says so has seen that it has no bill yet."""
+        """Take note of what a day is estimated at; whoever says so has seen that this is in time."""
         parts: defaultdict[Part, Decimal] = defaultdict(Decimal)
         for (family, labels), (usd,) in costs.items():
             if family == ESTIMATED:

@@ -5,11 +5,15 @@ import tomllib
 from pathlib import Path
 
 from exporter import __version__
+from exporter.demo.organization import HOUR, Tokens
+from exporter.demo.prices import LIST_PRICES
 from exporter.demo.simulation import SimulatedOrganization
 from exporter.metrics.catalog import BY_NAME, CATALOG
-from exporter.model import REPORTS
+from exporter.model import REPORTS, PriceKey
+from exporter.pricefiles import shipped
+from tests.events import SONNET, Use, WrittenOrganization, line
 from tests.readme import README, rendered
-from tests.world import World, at
+from tests.world import TOTALS_ONLY, World, at
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,10 +36,19 @@ def test_every_metric_on_the_page_is_in_the_catalogue_with_type_help_and_labels(
 
 
 def test_every_metric_of_the_catalogue_comes_on_a_page() -> None:
-    start = at("2026-03-09T21:17:23")
-    world = World(SimulatedOrganization(seed=3, started=int(at("2026-02-20"))), start, "--usage.anchor", "2026-03-01")
-    world.run(660)
-    families = set(re.findall(r"^# TYPE (\S+)", world.scrape(), re.MULTILINE))
+    simulated = SimulatedOrganization(seed=3, started=int(at("2026-02-20")))
+    budgets = ("--budget.monthly-usd", "100", "--budget.workspaces", "default=7")
+    one = World(simulated, at("2026-03-09T21:17:23"), "--usage.anchor", "2026-03-01", *budgets)
+    one.run(660)
+    # A day that was estimated and then billed, and a model that nobody has a price for.
+    hours = range(int(at("2026-03-07")), int(at("2026-03-11")), HOUR)
+    uses = [Use(hour, SONNET._replace(model="claude-nova-9"), Tokens(output=1)) for hour in hours]
+    uses += [Use(hour, SONNET, Tokens(output=1000)) for hour in hours]
+    organization = WrittenOrganization(uses)
+    organization.bills |= {int(at(f"2026-03-{day}")): [line("1")] for day in ("07", "08", "09", "10")}
+    other = World(organization, at("2026-03-08T22:00"), "--usage.poll-interval", "600", *TOTALS_ONLY)
+    other.run(27 * HOUR, scrape_every=HOUR)
+    families = set(re.findall(r"^# TYPE (\S+)", one.scrape() + other.scrape(), re.MULTILINE))
     assert {metric.name for metric in CATALOG} - families == set()
 
 
@@ -44,6 +57,14 @@ def test_the_readme_names_every_report_and_only_metrics_that_exist() -> None:
     assert all(f"`{report}`" in text for report in REPORTS)
     named = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\banthropic_[a-z_]+\w", text)}
     assert named <= BY_NAME.keys()
+
+
+def test_the_demo_and_the_price_list_have_the_same_list_prices() -> None:
+    day = int(at("2026-11-01"))
+    for model, prices in LIST_PRICES.items():
+        for token_type, usd in prices._asdict().items():
+            key = PriceKey(model, "standard", "0-200k", "global", token_type)
+            assert shipped().usd_per_token(key, day) == usd / 1_000_000, key
 
 
 def test_the_changelog_knows_the_version() -> None:
