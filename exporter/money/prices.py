@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from exporter.model import DAY, HOUR, TOKEN_TYPES, Price, PriceKey
+from exporter.model import DAY, HOUR, MINUTE, TOKEN_TYPES, Price, PriceKey
 from exporter.money.learning import DIGITS, Day, Learned, learn
 from exporter.money.pricelist import PriceList
 from exporter.money.table import Cell, UsageTable
@@ -12,6 +12,9 @@ from exporter.money.tariff import Quote, Row, Tariff
 
 ENOUGH = Decimal("0.001")
 """How much the mix of geographies must move an effective price before a new one comes in force."""
+
+MIXED_ANEW = 5 * MINUTE
+"""Seconds for which an effective price holds at least."""
 
 NO_PRICES = Learned({}, {}, frozenset())
 
@@ -41,7 +44,7 @@ class Prices:
         self._seen: set[tuple[PriceKey | str, int]] = set()
         self._tokens: Tariff[PriceKey] = Tariff(self._quote_token)
         self._requests: Tariff[tuple[str]] = Tariff(self._quote_request)
-        self._effective: Tariff[EffectiveKey] = Tariff(self._quote_effective, ENOUGH)
+        self._effective: Tariff[EffectiveKey] = Tariff(self._quote_effective, grain=MIXED_ANEW, tolerance=ENOUGH)
 
     @property
     def rejected(self) -> int:
@@ -104,15 +107,15 @@ class Prices:
     def _list_price(self, what: PriceKey | str, day: int) -> Decimal | None:
         return _listed(self._listed, what, day)
 
-    def _quote_token(self, key: PriceKey, hour: int) -> Quote:
-        return _quote(self.best(key, hour))
+    def _quote_token(self, key: PriceKey, time: int) -> Quote:
+        return _quote(self.best(key, time))
 
-    def _quote_request(self, key: tuple[str], hour: int) -> Quote:
-        return _quote(self.best(key[0], hour))
+    def _quote_request(self, key: tuple[str], time: int) -> Quote:
+        return _quote(self.best(key[0], time))
 
-    def _quote_effective(self, key: EffectiveKey, hour: int) -> Quote:
+    def _quote_effective(self, key: EffectiveKey, time: int) -> Quote:
         """Weigh the prices in force of all geographies with their tokens of this type, or of all if there are none."""
-        mix = self._table.mix(key[:4], hour)
+        mix = self._table.mix(key[:4], time - time % HOUR)
         if not mix:
             return None
         lane = TOKEN_TYPES.index(key.token_type)
@@ -122,7 +125,7 @@ class Prices:
         priced = [
             (weight, usd)
             for geo, weight in weights.items()
-            if (usd := self._tokens.at(_priced_as(key, geo), hour, HOUR)) is not None
+            if (usd := self._tokens.at(_priced_as(key, geo), time, MINUTE)) is not None
         ]
         whole = sum(weight for weight, _ in priced)
         return (DIGITS.divide(sum(weight * usd for weight, usd in priced), whole) if whole else None), 0

@@ -1,7 +1,7 @@
-"""Which price was in force when: fixed for an hour of usage time by the first use of it, and never changed again.
+"""Which price was in force when: fixed for a minute of usage time by the first use of it, and never changed again.
 
 So what a bucket costs is a product of its counts and constants. It can be read twice, late or in any order, and its
-registers give the same dollars, as they give the same tokens. A new price begins with the next hour that nothing was
+registers give the same dollars, as they give the same tokens. A new price begins with the next minute that nothing was
 priced in.
 """
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Generic, TypeVar
 
-from exporter.model import DAY, HOUR
+from exporter.model import DAY, HOUR, MINUTE
 
 KEPT = 8 * DAY
 """Seconds that an old price is remembered for late usage: a day longer than usage can be revised."""
@@ -22,9 +22,9 @@ K = TypeVar("K", bound=tuple[str, ...])
 Quote = tuple[Decimal | None, int] | None
 """USD a unit, or None for no price, and the Unix time from which it is known to hold; None while nobody can tell."""
 Entry = tuple[int, Decimal | None]
-"""The hour (Unix seconds) with which a price begins, and USD a unit."""
+"""The usage time (Unix seconds) with which a price begins, and USD a unit."""
 Row = tuple[tuple[str, ...], int, list[Entry]]
-"""A key, the last hour that was priced, and its entries: what is kept."""
+"""A key, the last usage time that may have been priced, and its entries: what is kept."""
 
 
 @dataclass(slots=True)
@@ -34,13 +34,17 @@ class _Prices:
 
 
 class Tariff(Generic[K]):
-    """The prices in force of each key; ``quote`` tells the price for an hour that nothing was priced in yet.
+    """The prices in force of each key; ``quote`` tells the price for a usage time that nothing was priced in yet.
 
-    A price that is within ``tolerance``, relative to the one in force, does not replace it.
+    A price is fixed for ``grain`` seconds at a time. One that is within ``tolerance``, relative to the one in force,
+    does not replace it.
     """
 
-    def __init__(self, quote: Callable[[K, int], Quote], tolerance: Decimal = Decimal(0)) -> None:
+    def __init__(
+        self, quote: Callable[[K, int], Quote], *, grain: int = MINUTE, tolerance: Decimal = Decimal(0)
+    ) -> None:
         self._quote = quote
+        self._grain = grain
         self._tolerance = tolerance
         self._keys: dict[K, _Prices] = {}
         self.untold = 0
@@ -48,11 +52,11 @@ class Tariff(Generic[K]):
     def at(self, key: K, start: int, width: int) -> Decimal | None:
         """Return the price for a bucket of ``width`` seconds; the lowest if it changes within, and None if it has none.
 
-        With the lowest one a day never costs more than its hours, unless it holds what they have missed. ``untold``
+        With the lowest one an hour never costs more than its minutes, unless it holds what they have missed. ``untold``
         grows when nobody can tell the price yet: then it is not fixed, and None is returned as well.
         """
-        first = start - start % HOUR
-        last = max(first, start + width - HOUR)
+        first = start - start % self._grain
+        last = max(first, start + width - self._grain)
         prices = self._fixed(key, first, last)
         if prices is None:
             self.untold += 1
@@ -71,7 +75,11 @@ class Tariff(Generic[K]):
         for prices in self._keys.values():
             while len(prices.entries) > 1 and prices.entries[1][0] < now - KEPT:
                 del prices.entries[0]
-        return [(tuple(key), prices.until, list(prices.entries)) for key, prices in self._keys.items()]
+        # To the end of the hour, so that what is kept does not change with each poll.
+        return [
+            (tuple(key), prices.until - prices.until % HOUR + HOUR - 1, list(prices.entries))
+            for key, prices in self._keys.items()
+        ]
 
     def restore(self, rows: Iterable[Row], key: Callable[..., K]) -> None:
         """Go on with what was kept; ``key`` makes a key of its words."""
