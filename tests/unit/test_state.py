@@ -27,6 +27,7 @@ from exporter.model import (
     BILLED,
     COUNTED,
     DAY,
+    ESTIMATED,
     FAMILIES,
     HOUR,
     MINUTE,
@@ -774,3 +775,25 @@ def test_a_key_that_changes_while_it_is_asked_whose_it_is_is_asked_about_again()
     with pytest.raises(StateError):
         identity.guard(lambda _window: nothing)(Window(MINUTE, 0, MINUTE))
     assert len(aborted) == 1
+
+
+def test_a_state_file_from_before_there_were_estimates_goes_on_and_they_begin_now(tmp_path: Path) -> None:
+    one = world(tmp_path, STEADY)
+    one.run(30 * MINUTE, MINUTE)
+    one.stop()
+    assert one.state
+    run_sql(
+        one.state,
+        "DELETE FROM register WHERE series IN (SELECT id FROM series WHERE report NOT IN ('usage', 'cost'))",
+        "DELETE FROM series WHERE report NOT IN ('usage', 'cost')",
+        "DELETE FROM note WHERE key LIKE 'ledger.%estimate' OR key LIKE '%api_key%' OR key LIKE 'money.%'",
+    )
+    one.seen = {}
+    one.start()
+    shown = usage(one.page())
+    assert total(shown, TOKENS) > 0
+    assert ESTIMATED not in {name for name, _ in shown}
+    begun = one.now
+    page = one.run(30 * MINUTE, MINUTE)
+    minutes = (value(page, "anthropic_usage_watermark_timestamp_seconds", report="usage") - begun + 300) / MINUTE
+    assert total(page, ESTIMATED, cost_type="tokens") == pytest.approx(minutes * 60 * 10e-6, rel=0.05)
