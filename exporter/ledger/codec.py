@@ -23,7 +23,10 @@ MONEY = "money."
 """Before the names of notes about prices and estimates."""
 
 Tariffs = dict[str, list[tuple[tuple[str, ...], int, list[tuple[int, Decimal | None]]]]]
-"""Prices in force: for each key the last hour that was priced, and the prices by the hour with which they begin."""
+"""Prices in force: for each key the last usage time that was priced, and the prices by when they begin."""
+
+WORDS = {"token": 5, "request": 1, "effective": 5}
+"""How many words the keys of prices have."""
 
 FARTHEST_REACH = 732 * DAY
 """Seconds of usage time between what is settled and what was served: no poll interval makes it longer."""
@@ -75,11 +78,11 @@ def note_of(key: str, text: str) -> Any:
 
 
 def _check_prices(tariffs: Tariffs) -> None:
-    for rows in tariffs.values():
+    for name, rows in tariffs.items():
         for words, _, entries in rows:
-            hours = [hour for hour, _ in entries]
-            if not hours or hours != sorted(hours):
-                raise ValueError(f"the prices of {words} are in no order")
+            times = [time for time, _ in entries]
+            if len(words) != WORDS[name] or not times or times != sorted(times):
+                raise ValueError(f"{words} are not prices of a {name}")
 
 
 def _check_finite(note: Any) -> None:
