@@ -38,6 +38,12 @@ Value = int | float | Decimal
 Sample = tuple[Labels, Value]
 Samples = Iterable[Sample]
 
+_PLACES = {
+    family: [(name, odometer.labels.index(name)) for name in ("workspace_id", "api_key_id") if name in odometer.labels]
+    for family, odometer in ODOMETERS.items()
+}
+"""Where the series of a family carry an id."""
+
 
 class SnapshotCollector(Collector):
     """Shows a snapshot as of a moment (Unix seconds); cannot fail, because all that can fail has failed before."""
@@ -192,17 +198,15 @@ def _nameless_key(api_key_id: str) -> ApiKey:
 def _ids(snapshot: Snapshot) -> dict[str, set[str]]:
     """Return every workspace id and every key id that a value series carries."""
     ids: dict[str, set[str]] = {"workspace_id": set(snapshot.budget.workspaces), "api_key_id": set()}
-    carrying = [
-        (ODOMETERS[one.family].labels, one.labels) for reading in snapshot.counters.values() for one in reading.lines
-    ]
+    for reading in snapshot.counters.values():
+        for family, labels in reading.lines:
+            for name, place in _PLACES[family]:
+                ids[name].add(labels[place])
     if snapshot.bill:
-        carrying += [(COST_LABELS, labels) for amounts in snapshot.bill.months.values() for labels in amounts]
+        place = COST_LABELS.index("workspace_id")
+        ids["workspace_id"] |= {labels[place] for amounts in snapshot.bill.months.values() for labels in amounts}
     if snapshot.money and snapshot.money.unbilled:
-        carrying += [(ESTIMATE_LABELS, labels) for labels in snapshot.money.unbilled]
-    for names, labels in carrying:
-        for name, found in ids.items():
-            if name in names:
-                found.add(labels[names.index(name)])
+        ids["workspace_id"] |= {labels[ESTIMATE_LABELS.index("workspace_id")] for labels in snapshot.money.unbilled}
     return ids
 
 
