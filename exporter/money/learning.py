@@ -6,10 +6,11 @@ in a model's name, and dimensions that are null there (they stand for all values
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal
 from itertools import product, takewhile
 from statistics import median
+from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
 from exporter.model import (
@@ -31,6 +32,8 @@ LEAST_DAYS = 2
 """Days that must agree: one alone may be half posted, corrected, or used up by something that is not billed."""
 LEAST_TOKENS = 100
 """Tokens of a day below which amounts are rounded too coarsely to divide them."""
+ODD_DAYS = 2
+"""Newest days that may stand alone before days that agree."""
 MOST_DAYS = 7
 """Newest days that a price is taken from when no two agree: billed amounts then depend on more than tokens."""
 AGREEING = Decimal("0.001")
@@ -64,11 +67,15 @@ class _Sample(NamedTuple):
 
 
 class Learned(NamedTuple):
-    """Prices by token and by request, and the ``(what, day)`` whose price was absurd."""
+    """Prices by token and by request, and the ``(what, day)`` whose price was absurd.
+
+    Of a price that has changed, ``earlier`` has those before, the newest first.
+    """
 
     tokens: Mapping[PriceKey, Price]
     requests: Mapping[str, Price]
     rejected: frozenset[tuple[PriceKey | str, int]]
+    earlier: Mapping[PriceKey | str, Sequence[Price]] = MappingProxyType({})
 
 
 def learn(days: Iterable[Day], listed: Callable[[PriceKey | str, int], Decimal | None]) -> Learned:
@@ -81,7 +88,8 @@ def learn(days: Iterable[Day], listed: Callable[[PriceKey | str, int], Decimal |
             _sift(key, sample, listed, tokens[key], rejected)
         for tool, sample in _request_samples(day):
             _sift(tool, sample, listed, requests[tool], rejected)
-    return Learned(_prices(tokens), _prices(requests), frozenset(rejected))
+    earlier = _earlier(tokens) | _earlier(requests)
+    return Learned(_prices(tokens), _prices(requests), frozenset(rejected), earlier)
 
 
 def undated(model: str) -> str:
@@ -109,19 +117,39 @@ def _prices(samples: Mapping[K, Sequence[_Sample]]) -> dict[K, Price]:
     return {key: price for key, price in found if price}
 
 
+def _earlier(samples: Mapping[K, Sequence[_Sample]]) -> dict[PriceKey | str, Sequence[Price]]:
+    found = {key: list(_history(of_key))[1:] for key, of_key in samples.items()}
+    return {key: prices for key, prices in found.items() if prices}
+
+
+def _history(samples: Sequence[_Sample]) -> Iterator[Price]:
+    """Yield what a unit has cost, the newest price first."""
+    while price := _unit_price(samples):
+        yield price
+        samples = [sample for sample in samples if sample.day < price.since]
+
+
 def _unit_price(samples: Sequence[_Sample]) -> Price | None:
     """Return the price that the newest days agree on, from the first of them on, or else the median of the newest.
 
-    A price that has changed is followed as soon as a second day confirms it, from the first one on.
+    A price that has changed is followed as soon as a second day confirms it, from the first one on; up to ``ODD_DAYS``
+    newest ones that nothing confirms are passed over.
     """
     if len(samples) < LEAST_DAYS:
         return None
+    for odd in range(min(ODD_DAYS, len(samples) - LEAST_DAYS) + 1):
+        run = _agreeing(samples[odd:])
+        if len(run) >= LEAST_DAYS:
+            usd, units = sum((sample.usd for sample in run), Decimal(0)), sum(sample.units for sample in run)
+            since = 0 if run[-1] is samples[-1] else run[-1].day
+            return Price(DIGITS.divide(usd, Decimal(units)), "billed", since)
+    return Price(DIGITS.plus(median(sample.price for sample in samples[:MOST_DAYS])), "billed")
+
+
+def _agreeing(samples: Sequence[_Sample]) -> list[_Sample]:
+    """Return the newest sample and those right behind it whose prices are the same."""
     newest = samples[0].price
-    run = list(takewhile(lambda sample: abs(sample.price - newest) <= AGREEING * newest, samples))
-    if len(run) < LEAST_DAYS:
-        return Price(DIGITS.plus(median(sample.price for sample in samples[:MOST_DAYS])), "billed")
-    usd, units = sum((sample.usd for sample in run), Decimal(0)), sum(sample.units for sample in run)
-    return Price(DIGITS.divide(usd, Decimal(units)), "billed", run[-1].day if len(run) < len(samples) else 0)
+    return list(takewhile(lambda sample: abs(sample.price - newest) <= AGREEING * newest, samples))
 
 
 def _token_samples(day: Day) -> Iterable[tuple[PriceKey, _Sample]]:

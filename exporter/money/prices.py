@@ -100,9 +100,14 @@ class Prices:
         usd = _listed(self._override, what, day) if self._override else None
         if usd is not None:
             return Price(usd, "override")
-        learned = self._learned.requests.get(what) if isinstance(what, str) else self._learned.tokens.get(what)
         usd = self._list_price(what, day)
-        return learned or (Price(usd, "list") if usd is not None else None)
+        return self._billed(what, day) or (Price(usd, "list") if usd is not None else None)
+
+    def _billed(self, what: PriceKey | str, day: int) -> Price | None:
+        """Return what was learned for a day, or else the oldest that was."""
+        newest = self._learned.requests.get(what) if isinstance(what, str) else self._learned.tokens.get(what)
+        known = [newest, *self._learned.earlier.get(what, ())] if newest else []
+        return next((price for price in known if price.since <= day), known[-1] if known else None)
 
     def _list_price(self, what: PriceKey | str, day: int) -> Decimal | None:
         return _listed(self._listed, what, day)

@@ -64,6 +64,8 @@ class UsageTable:
         oldest = max(cells, default=0) - KEPT[window.width]
         for start in [start for start in cells if start < oldest]:
             del cells[start]
+        for key in [key for key in self._closed if key[0] == window.width and key[1] < oldest]:
+            del self._closed[key]
 
     def day(self, day: int, until: float = inf) -> Rows:
         """Return what was used in the UTC day that begins at ``day``, in the minutes that end by ``until``."""

@@ -62,8 +62,9 @@ class Tariff(Generic[K]):
             self.untold += 1
             return None
         entries = prices.entries
-        begin = bisect_right(entries, first, key=lambda entry: entry[0]) - 1
-        end = bisect_right(entries, last, key=lambda entry: entry[0])
+        # What is older than all that is remembered costs the oldest price of it.
+        begin = max(0, bisect_right(entries, first, key=lambda entry: entry[0]) - 1)
+        end = max(begin + 1, bisect_right(entries, last, key=lambda entry: entry[0]))
         if end - begin == 1:
             return entries[begin][1]
         found = [usd or Decimal(0) for _, usd in entries[begin:end]]

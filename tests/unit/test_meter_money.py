@@ -406,3 +406,13 @@ def test_what_costs_nothing_at_all_does_not_disturb_the_ratio_or_the_month() -> 
     page = world.run(HOUR)
     assert best_known(page) == 0
     assert RATIO not in {name for name, _ in page}
+
+
+def test_a_day_without_a_bill_before_a_price_change_is_estimated_at_the_price_of_its_time() -> None:
+    def price(dimensions: Dimensions, word: str, day: int) -> Decimal:
+        return usd_per_million(dimensions, word, day) * (Decimal("0.8") if day >= at("2026-03-14") else 1)
+
+    uses = daily("2026-03-01", NOW + HOUR, each=600)
+    world = World(BilledOrganization(uses, missing={int(at("2026-03-10"))}, price=price), NOW)
+    world.poll()
+    assert best_known(world.page()) == pytest.approx(spent(world, world.page()), rel=1e-9)
