@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from itertools import groupby, pairwise, product
 from pathlib import Path
 from random import Random
@@ -26,9 +27,9 @@ import pytest
 from exporter.demo.api import AdminApi
 from exporter.demo.organization import DAY, MINUTE, CostLine, Dimensions, Tokens
 from exporter.demo.server import serve
-from tests.events import SONNET, Use, WrittenOrganization, line
+from tests.events import Use, WrittenOrganization, line
 from tests.integration.conftest import free_port, until
-from tests.world import KEY, TOKENS, USAGE_LABELS, Page, by, parse, total, value, watermark
+from tests.world import KEY, TOKENS, USAGE_LABELS, Page, by, parse, total, value
 
 if TYPE_CHECKING:
     from tests.integration.conftest import ExporterProcess
@@ -36,28 +37,48 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.process
 
 Start: TypeAlias = Callable[..., "ExporterProcess"]
+Labels: TypeAlias = tuple[str, ...]
 
-QUICK = ("--usage.poll-interval", "1", "--cost.poll-interval", "1", "--names.poll-interval", "2")
+QUICK = (
+    *("--usage.poll-interval", "1", "--usage.api-key-poll-interval", "1", "--cost.poll-interval", "1"),
+    *("--names.poll-interval", "2", "--limits.poll-interval", "2"),
+)
 PATIENCE = 60.0
 """Seconds after which a wait fails; only what never comes takes them."""
 
 SEARCHES, BILLED = "anthropic_usage_server_tool_requests_total", "anthropic_cost_usd_total"
 WATERMARK, LATE = "anthropic_usage_watermark_timestamp_seconds", "anthropic_usage_late_tokens_total"
-COUNTERS = {TOKENS, SEARCHES, BILLED, LATE}
-REPEATED = {TOKENS, SEARCHES, BILLED, WATERMARK}
+KEY_TOKENS, KEY_SEARCHES = "anthropic_api_key_usage_tokens_total", "anthropic_api_key_usage_server_tool_requests_total"
+ESTIMATED, KEY_ESTIMATED = "anthropic_estimated_cost_usd_total", "anthropic_api_key_estimated_cost_usd_total"
+GROWING = {TOKENS, KEY_TOKENS, ESTIMATED, KEY_ESTIMATED}
+"""What has grown whenever somebody has used anything and it was counted."""
+COUNTERS = {*GROWING, SEARCHES, KEY_SEARCHES, BILLED, LATE}
+REPEATED = {*GROWING, SEARCHES, KEY_SEARCHES, BILLED, WATERMARK}
 """What a program that was started again shows as it was, for the hold."""
 ODOMETERS = COUNTERS | REPEATED
 """What never falls and never goes."""
 LOADED, COMMITS = "anthropic_exporter_state_loaded", "anthropic_exporter_state_commit_duration_seconds_count"
 FAILURES = "anthropic_exporter_poll_failures_total"
 
+ESTIMATE_LABELS = ("workspace_id", "model", "service_tier", "cost_type", "token_type")
+PRICE_LABELS = ("model", "service_tier", "context_window", "inference_geo", "token_type")
+CELL_LABELS = ("model", "workspace_id", "service_tier", "context_window")
+"""What the views by geography and by API key have in common."""
+
 MODELS = ("claude-haiku-5-5", "claude-opus-5-5", "claude-sonnet-5-5")
+PLACES = {"wrkspc_1": (("apikey_1", "global"), ("apikey_2", "us")), None: ((None, "us"),)}
+"""The keys and geographies of each workspace."""
 KINDS = tuple(
-    Dimensions("apikey_1", workspace, model, tier, context, "global")
-    for model, workspace, tier, context in product(
-        MODELS, ("wrkspc_1", None), ("standard", "batch"), ("0-200k", "200k-1M")
-    )
+    [Dimensions(key, workspace, model, tier, context, geo) for key, geo in PLACES[workspace]]
+    for workspace, model, tier, context in product(PLACES, MODELS, ("standard", "batch"), ("0-200k", "200k-1M"))
 )
+"""What is used together."""
+
+EXACT = 1e-9
+LEEWAY = {"wrkspc_1": 0.005, "default": EXACT}
+"""How far dollars by API key may be from those of their workspace, relative: with one geography not at all."""
+
+VIEWS = ("usage", "api_key_usage")
 
 KILLS = 21
 MOMENTS = ("as it starts", "in a poll", "in a poll after it has moved on", "in a poll")
@@ -115,10 +136,13 @@ WRITE(pwrite64)
 
 
 class BusyOrganization(WrittenOrganization):
-    """Has used more in one minute each time it is asked, and raises the bill of one day, until it ``rests``."""
+    """Has used more in one minute each time it is asked, and raises the bill of one day, until it ``rests``.
+
+    ``asked`` is set when it was asked for minutes, of which each poll of usage reads the last.
+    """
 
     def __init__(self, minute: int, day: int) -> None:
-        super().__init__([Use(minute - 1, SONNET, Tokens(output=1_000_000))])
+        super().__init__([Use(minute - 1, dimensions, Tokens(output=1_000_000)) for dimensions in KINDS[0]])
         self.rests = False
         self.asked = threading.Event()
         self._minute = minute
@@ -128,9 +152,10 @@ class BusyOrganization(WrittenOrganization):
 
     def usage(self, width: int, start: int, end: int, as_of: float) -> Mapping[int, Mapping[Dimensions, Tokens]]:
         if not self.rests:
-            self.uses += [self._use() for _ in range(3)]
+            self.uses += [*self._draw(), *self._draw()]
         found = super().usage(width, start, end, as_of)
-        self.asked.set()
+        if width == MINUTE:
+            self.asked.set()
         return found
 
     def cost(self, day: int, as_of: float) -> Sequence[CostLine] | None:
@@ -139,10 +164,15 @@ class BusyOrganization(WrittenOrganization):
             self.bills[day] = [line(str(cents), model=model) for model, cents in self._cents.items()]
         return super().cost(day, as_of)
 
-    def _use(self) -> Use:
+    def _draw(self) -> list[Use]:
+        """Return uses of one kind: by each key and in each geography nearly as much as in the others."""
+        moment, kind = self._minute + self._random.randrange(MINUTE), self._random.choice(KINDS)
         figures = [self._random.randrange(1, 10**6) for _ in range(5)]
-        tokens = Tokens._make([*figures, self._random.randrange(3)])
-        return Use(self._minute + self._random.randrange(MINUTE), self._random.choice(KINDS), tokens)
+        return [Use(moment, dimensions, self._nearly(figures)) for dimensions in kind]
+
+    def _nearly(self, figures: Sequence[int]) -> Tokens:
+        more = [count + self._random.randrange(count // 20 + 1) for count in figures]
+        return Tokens._make([*more, self._random.randrange(3)])
 
     def used(self, anchor: int) -> Page:
         """Return the sums since the anchor as the counters should show them."""
@@ -216,8 +246,8 @@ class Recorder:
 class Story:
     """The program, started again and again where it was; an organisation that is busy; and all that was ever shown.
 
-    What was used before ``anchor`` does not count, and nothing is used from ``end`` on (Unix seconds). ``state`` is the
-    path of the state file.
+    What was used before ``anchor`` does not count, only the minute before ``end`` is estimated, and nothing is used
+    from ``end`` on (Unix seconds). ``state`` is the path of the state file.
     """
 
     def __init__(
@@ -277,7 +307,7 @@ class Story:
     def moves_on(self) -> Page:
         """Wait until the counters have grown."""
         before = self.wait_for(lambda page: self._families <= {name for name, _ in page})
-        return self.wait_for(lambda page: total(page, TOKENS) > total(before, TOKENS))
+        return self.wait_for(lambda page: all(total(page, name) > total(before, name) for name in GROWING))
 
     def stands(self) -> Page:
         """Return the first page of a program that has just begun, and scrape on for the hold."""
@@ -289,34 +319,51 @@ class Story:
     def comes_to_rest(self) -> Page:
         """Wait until all is counted, to the last token and cent."""
         self.organization.rests = True
-        return self.wait_for(lambda page: watermark(page) >= self._end and not self.errors(page))
+        return self.wait_for(lambda page: min(reached(page).values()) >= self._end and not self.errors(page))
 
     def errors(self, page: Page) -> Mapping[object, float]:
-        """Return by how much counters differ from the organisation's own sums; the bill is by model."""
+        """Return by how much counters differ from the organisation's own sums; the bill is by model.
+
+        What is counted by API key is compared with the other counters; dollars are relative.
+        """
         wrong: Counter[object] = Counter(only(page, {TOKENS, SEARCHES}))
         wrong.update(by(page, BILLED, ["model"]))
         wrong.subtract(self.organization.used(self._anchor))
         wrong.subtract(self.organization.billed(self._anchor))
-        return {key: difference for key, difference in wrong.items() if difference}
+        for family, by_key, lane in ((TOKENS, KEY_TOKENS, "token_type"), (SEARCHES, KEY_SEARCHES, "tool")):
+            wrong.update(summed(page, by_key, (*CELL_LABELS, lane)))
+            wrong.subtract(summed(page, family, (*CELL_LABELS, lane)))
+        off = {labels: error for labels, error in self.estimate_errors(page).items() if error > EXACT}
+        off |= {labels: error for labels, error in key_errors(page).items() if error > LEEWAY[labels[0]]}
+        return {key: difference for key, difference in wrong.items() if difference} | off
 
-    def kept(self) -> Mapping[str, str]:
-        """Return what the state file says of the usage as a whole."""
+    def estimate_errors(self, page: Page) -> dict[Labels, float]:
+        """Return by how much each estimate differs, relative, from usage at the prices of the same page."""
+        return differences(
+            summed(page, ESTIMATED, ESTIMATE_LABELS), priced(self.organization.used(self._end - MINUTE), page)
+        )
+
+    def kept(self) -> Mapping[str, Mapping[str, str]]:
+        """Return what the state file says of each kind of counters as a whole."""
         with closing(sqlite3.connect(f"file:{self.state}?mode=ro", uri=True)) as file:
-            found = file.execute("SELECT value FROM note WHERE key = 'ledger.usage'").fetchone()
+            found = file.execute("SELECT key, value FROM note WHERE key LIKE 'ledger.%'").fetchall()
         assert found, "nothing is kept yet"
-        return {name: str(fact) for name, fact in json.loads(found[0]).items()}
+        ledgers = {key.removeprefix("ledger."): json.loads(facts).items() for key, facts in found}
+        return {name: {fact: str(said) for fact, said in facts} for name, facts in ledgers.items()}
 
-    def assert_no_more_than_is_kept(self, page: Page) -> Mapping[str, str]:
+    def assert_no_more_than_is_kept(self, page: Page) -> Mapping[str, Mapping[str, str]]:
         """Check a page against the file; return what is in the file."""
         kept = self.kept()
-        assert watermark(page) <= float(kept["reach"])
-        assert value(page, LATE, report="usage") <= int(kept["late"])
+        for report, usage_time in reached(page).items():
+            assert usage_time <= float(kept[report]["reach"])
+            assert value(page, LATE, report=report) <= int(kept[report]["late"])
         return kept
 
     def assert_whole(self) -> None:
         """Check everything that was shown from the begin to the end; pytest -rP tells how much that was."""
         pages, lives = [scrape.page for scrape in self.recorder.scrapes], self.recorder.lives()
         assert_nothing_falls_or_goes(pages)
+        assert_begins_at_zero(pages, {ESTIMATED, KEY_ESTIMATED})
         assert [value(life[0].page, LOADED) for life in lives] == [0] + [1] * (len(lives) - 1)
         held = sum(assert_stands(life, self._hold) for life in lives[1:])
         assert held
@@ -324,11 +371,14 @@ class Story:
         assert late <= counted - max(map(self._on_time, pages))
         worst = max(map(abs, self.errors(pages[-1]).values()), default=0)
         sys.stdout.write(f"{self._kills} kills, {len(pages)} pages of {len(lives)} lives, {held} in a hold; ")
-        sys.stdout.write(f"{counted:.0f} tokens, {late:.0f} of them late, worst error {worst:g}\n")
+        sys.stdout.write(f"{counted:.0f} tokens, {late:.0f} of them late, worst error {worst:g}; ")
+        estimate, by_key = max(self.estimate_errors(pages[-1]).values()), max(key_errors(pages[-1]).values())
+        dollars = total(pages[-1], ESTIMATED)
+        sys.stdout.write(f"{dollars:.2f} USD, worst error {estimate:.1e}, by key {by_key:.1e} of a workspace's model\n")
 
     def _on_time(self, page: Page) -> float:
         """Return the tokens on a page that were certainly counted before the watermark had passed their time."""
-        return total(page, TOKENS) if total(page, WATERMARK) < self._end else 0
+        return total(page, TOKENS) if total(page, WATERMARK, report="usage") < self._end else 0
 
     def _complaint(self) -> str:
         page = self.page()
@@ -339,16 +389,57 @@ def only(page: Page, families: Collection[str]) -> Page:
     return {key: sample for key, sample in page.items() if key[0] in families}
 
 
+def reached(page: Page) -> dict[str, float]:
+    """Return the watermarks by report."""
+    return {report: usage_time for (report,), usage_time in by(page, WATERMARK, ["report"]).items()}
+
+
+def summed(page: Page, family: str, labels: Sequence[str]) -> Counter[Labels]:
+    """Return a family's sums by some of its labels."""
+    sums: Counter[Labels] = Counter()
+    for (name, carried), sample in page.items():
+        if name == family:
+            given = dict(carried)
+            sums[tuple(given[label] for label in labels)] += sample  # type: ignore[assignment]
+    return sums
+
+
+def priced(used: Page, page: Page) -> Counter[Labels]:
+    """Return what tokens and searches cost at the prices on a page, by the labels of estimates."""
+    usd = by(page, "anthropic_price_usd_per_token", PRICE_LABELS)
+    usd |= by(page, "anthropic_price_usd_per_request", ["tool"])
+    costs: Counter[Labels] = Counter()
+    for (name, carried), count in used.items():
+        given = dict(carried)
+        is_search = name == SEARCHES
+        lane = (given["tool"], "none") if is_search else ("tokens", given["token_type"])
+        key = (given["tool"],) if is_search else tuple(given[label] for label in PRICE_LABELS)
+        costs[given["workspace_id"], given["model"], given["service_tier"], *lane] += count * usd.get(key, 0)  # type: ignore[assignment]
+    return costs
+
+
+def differences(found: Mapping[Labels, float], truth: Mapping[Labels, float]) -> dict[Labels, float]:
+    """Return by how much dollars differ from the truth, relative to it, or to a cent where it is less."""
+    keys = found.keys() | truth.keys()
+    return {key: abs(found.get(key, 0) - truth.get(key, 0)) / max(truth.get(key, 0), 0.01) for key in keys}
+
+
+def key_errors(page: Page) -> dict[Labels, float]:
+    """Return by how much the dollars by API key differ, relative, from those of a workspace and model."""
+    labels = ("workspace_id", "model")
+    return differences(summed(page, KEY_ESTIMATED, labels), summed(page, ESTIMATED, labels))
+
+
 def assert_nothing_falls_or_goes(pages: Sequence[Page]) -> None:
     for before, after in pairwise(only(page, ODOMETERS) for page in pages):
         assert not before.keys() - after.keys()
         assert not {key: (was, after[key]) for key, was in before.items() if after[key] < was}
 
 
-def assert_begins_at_zero(pages: Sequence[Page]) -> None:
+def assert_begins_at_zero(pages: Sequence[Page], families: Collection[str]) -> None:
     first: Page = {}
     for page in pages:
-        first = only(page, COUNTERS) | first
+        first = only(page, families) | first
     assert not {key: sample for key, sample in first.items() if sample}
 
 
@@ -410,10 +501,11 @@ class SlowDisk(NamedTuple):
         self.marker.unlink(missing_ok=True)
         return {"LD_PRELOAD": f"{self.library}", "SLOW_DISK_AT": place, "SLOW_DISK_MARKER": f"{self.marker}"}
 
-    def entered(self) -> int | None:
-        """Return when the process came to the place (ns); one that died there stays."""
+    def entered(self, before: int | None = None) -> int | None:
+        """Return when the process came to the place (ns), unless that was ``before``; one that died there stays."""
         with suppress(FileNotFoundError):
-            return self.marker.stat().st_mtime_ns
+            moment = self.marker.stat().st_mtime_ns
+            return None if moment == before else moment
         return None
 
 
@@ -436,10 +528,10 @@ def live(story: Story, moment: str, random: Random) -> None:
     if moment == "in a poll after it has moved on":
         story.moves_on()
         story.organization.asked.clear()
-    for _ in range(random.randint(1, 2)):
+    for _ in range(random.randint(1, 3)):
         assert story.organization.asked.wait(PATIENCE)
         story.organization.asked.clear()
-    # What was answered is committed and published now.
+    # What was answered, by geography or by key, is committed and published now.
     time.sleep(random.uniform(0, 0.03))
 
 
@@ -455,7 +547,7 @@ def test_no_kill_lowers_a_counter_or_loses_a_token(tell: Callable[..., Story]) -
             live(story, MOMENTS[number % len(MOMENTS)], random)
         page = story.comes_to_rest()
     story.assert_whole()
-    assert_begins_at_zero([scrape.page for scrape in story.recorder.scrapes])
+    assert_begins_at_zero([scrape.page for scrape in story.recorder.scrapes], COUNTERS)
     assert value(page, LATE, report="usage") > 0
 
 
@@ -492,7 +584,7 @@ def dies_in_a_commit(story: Story, disk: SlowDisk, place: str) -> None:
     for _ in range(5):
         story.begin(env=disk.at(place))
         story.moves_on()
-        entered = until(disk.entered, PATIENCE, story.program.log)
+        entered = until(partial(disk.entered, disk.entered()), PATIENCE, story.program.log)
         kept = story.assert_no_more_than_is_kept(story.page())
         story.kill()
         if disk.entered() == entered:
@@ -526,7 +618,7 @@ def fill_disk(story: Story) -> Page:
 
     def is_frozen(page: Page) -> bool:
         kept = story.assert_no_more_than_is_kept(page)
-        return state_failures(page) > 0 and watermark(page) == float(kept["reach"])
+        return state_failures(page) > 0 and reached(page) == {name: float(kept[name]["reach"]) for name in VIEWS}
 
     page = story.wait_for(is_frozen)
     later = story.wait_for(lambda later: state_failures(later) > state_failures(page) + 1)

@@ -1,6 +1,7 @@
 """Both generations of Prometheus scrape the real program: what they store is what the API reported."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -29,6 +30,7 @@ LABELS = (*USAGE_LABELS, "token_type")
 COST_LABELS = (*USAGE_LABELS, "cost_type", "token_type")
 SEARCHES = "anthropic_usage_server_tool_requests_total"
 BILLED = "anthropic_cost_usd_total"
+ESTIMATED, PRICES = "anthropic_estimated_cost_usd_total", "anthropic_price_usd_per_token"
 WATERMARK = "anthropic_usage_watermark_timestamp_seconds"
 BILL_WORDS = {
     "uncached_input_tokens": "uncached_input",
@@ -38,8 +40,8 @@ BILL_WORDS = {
     "output_tokens": "output",
 }
 QUICK = (
-    *("--usage.poll-interval", "1", "--usage.hold", "3"),
-    *("--cost.poll-interval", "1", "--names.poll-interval", "1"),
+    *("--usage.poll-interval", "1", "--usage.api-key-poll-interval", "1", "--usage.hold", "3"),
+    *("--cost.poll-interval", "1", "--names.poll-interval", "1", "--limits.poll-interval", "1"),
 )
 INSTANCES = ("fresh", "anchored")
 """One program that counts from its start on, and one from a day before."""
@@ -83,12 +85,14 @@ class Scene:
         return {key: value for key, value in found.items() if value}
 
     def billed(self, first: int, end: int) -> dict[tuple[str, ...], float]:
-        """Return the bills of the days from ``first`` to ``end``, in USD by cost labels."""
+        """Return the bills of the days from ``first`` to ``end``, in USD by cost labels, by the usage's model names."""
         sums: defaultdict[tuple[str, ...], Decimal] = defaultdict(Decimal)
+        names = {re.sub(r"-20\d{6}$", "", labels[0]): labels[0] for labels in self.used["anchored"]}
         for day in range(first, end, DAY):
             for line in self.organization.cost(day, time.time()) or ():
                 word = line.token_type or "none"
-                usage = (line.model, line.workspace_id or "default", line.service_tier, line.context_window)
+                model = names.get(line.model or "", line.model)
+                usage = (model, line.workspace_id or "default", line.service_tier, line.context_window)
                 labels = (*usage, line.inference_geo, line.cost_type, BILL_WORDS.get(word, word))
                 sums[tuple(label or "none" for label in labels)] += line.amount_cents / 100
         return {labels: float(amount) for labels, amount in sums.items() if amount}
@@ -146,7 +150,7 @@ def scene(
         through = running.enter_context(serve(relay))
         targets = {name: program.url for name, program in programs.items()} | {"as-text": f"{through.url}/metrics"}
         server = running.enter_context(prometheus(targets))
-        passed = f"min(min_over_time({WATERMARK}[3s])) > {quiet} and count({WATERMARK}) == {len(targets)}"
+        passed = f"min(min_over_time({WATERMARK}[3s])) > {quiet} and count({WATERMARK}) == {2 * len(targets)}"
         server.wait_for(passed, lambda found: len(found) == 1, 60)
         anchors = dict(zip(INSTANCES, (begin, day), strict=True))
         used = {name: usage(organization, anchor, quiet) for name, anchor in anchors.items()}
@@ -157,7 +161,7 @@ def scene(
 def test_every_scrape_succeeds(scene: Scene, instance: str) -> None:
     assert scene.number("min_over_time(up{$}[5m])", instance) == 1
     assert scene.number("min_over_time(scrape_samples_scraped{$}[5m])", instance) > 0
-    assert scene.number("sum(anthropic_up{$})", instance) == 3
+    assert scene.number("sum(anthropic_up{$})", instance) == 5
     assert [target["lastError"] for target in scene.server.targets()] == [""] * 3
 
 
@@ -196,6 +200,25 @@ def test_what_a_fresh_exporter_counts_is_growth_that_prometheus_has_seen(scene: 
     growth = scene.ask(f"max_over_time({TOKENS}{{$}}[5m]) - min_over_time({TOKENS}{{$}}[5m])", "fresh")
     tokens = {labels: count for labels, count in scene.used["fresh"].items() if labels[-1] in TOKEN_TYPES}
     assert {labels: value for labels, value in by_labels(growth, LABELS).items() if value} == tokens
+
+
+@pytest.mark.parametrize("instance", INSTANCES)
+def test_the_keys_have_used_what_was_used(scene: Scene, instance: str) -> None:
+    by_view = "sum by (model, workspace_id, service_tier, context_window, token_type)"
+    keys = f"{by_view} (anthropic_api_key_usage_tokens_total{{$}})"
+    assert scene.ask(f"{keys} != {by_view} ({TOKENS}{{$}})", instance) == []
+    assert len(scene.ask(f"{keys} > 0", instance)) > 50
+
+
+def test_estimates_are_the_usage_since_the_first_start_at_the_prices_shown(scene: Scene) -> None:
+    labels = ("workspace_id", "model", "service_tier", "token_type")
+    join = "* on (model, service_tier, context_window, inference_geo, token_type) group_left"
+    costs = f"{TOKENS}{{$}} {join} {PRICES}{{$}}"
+    priced = by_labels(scene.ask(f"sum by ({', '.join(labels)}) ({costs}) > 0", "fresh"), labels)
+    estimated = by_labels(scene.ask(f'{ESTIMATED}{{cost_type="tokens",$}} > 0', "fresh"), labels)
+    assert estimated == pytest.approx(priced, rel=1e-9)
+    assert len(priced) > 20
+    assert scene.number(f'count({PRICES}{{basis="billed",$}})', "fresh") > 50
 
 
 @pytest.mark.parametrize("instance", INSTANCES)

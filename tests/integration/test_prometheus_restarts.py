@@ -3,11 +3,12 @@
 import os
 import sys
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from itertools import pairwise, product
 from math import ceil, inf
 from random import Random
@@ -15,10 +16,12 @@ from typing import NamedTuple, TypeAlias
 
 import pytest
 
+from exporter import pricefiles
 from exporter.demo.api import AdminApi
 from exporter.demo.faults import Fault
 from exporter.demo.organization import DAY, MINUTE, Dimensions, Tokens
 from exporter.demo.server import serve
+from exporter.model import PriceKey
 from tests.events import Use, WrittenOrganization, line
 from tests.integration.conftest import ExporterProcess, PrometheusServer, Result, free_port, prometheus_binaries, until
 from tests.world import KEY, TOKEN_TYPES, TOKENS, USAGE_LABELS
@@ -26,17 +29,25 @@ from tests.world import KEY, TOKEN_TYPES, TOKENS, USAGE_LABELS
 pytestmark = [pytest.mark.process, pytest.mark.prometheus]
 
 Labels: TypeAlias = tuple[str, ...]
+Kind: TypeAlias = Sequence[Dimensions]
 Note: TypeAlias = Callable[[str, object], None]
 
+VIEWS = [("usage",), ("api_key_usage",)]
+
 SEARCHES, BILLED = "anthropic_usage_server_tool_requests_total", "anthropic_cost_usd_total"
-LATE, WATERMARK = "anthropic_usage_late_tokens_total", "anthropic_usage_watermark_timestamp_seconds"
-ODOMETERS = (TOKENS, SEARCHES, BILLED, LATE)
+KEY_TOKENS, KEY_SEARCHES = "anthropic_api_key_usage_tokens_total", "anthropic_api_key_usage_server_tool_requests_total"
+ESTIMATED, KEY_ESTIMATED = "anthropic_estimated_cost_usd_total", "anthropic_api_key_estimated_cost_usd_total"
+LATE, WATERMARKS = "anthropic_usage_late_tokens_total", "anthropic_usage_watermark_timestamp_seconds"
+WATERMARK = f'{WATERMARKS}{{report="usage"}}'
+ODOMETERS = (TOKENS, SEARCHES, KEY_TOKENS, KEY_SEARCHES, ESTIMATED, KEY_ESTIMATED, BILLED, LATE)
+KEY_LABELS = ("api_key_id", "model", "workspace_id", "service_tier", "context_window")
+ESTIMATE_LABELS = ("workspace_id", "model", "service_tier", "cost_type", "token_type")
 UP, LOADED = 'anthropic_up{report="usage"}', "anthropic_exporter_state_loaded"
 
 HOLD = 3
 QUICK = (
-    *("--usage.poll-interval", "1", "--usage.hold", f"{HOLD}"),
-    *("--cost.poll-interval", "1", "--names.poll-interval", "5"),
+    *("--usage.poll-interval", "1", "--usage.api-key-poll-interval", "1", "--usage.hold", f"{HOLD}"),
+    *("--cost.poll-interval", "1", "--names.poll-interval", "5", "--limits.poll-interval", "5"),
 )
 HEAD_START, LEAP = 25, 40
 """Seconds of the first minute that are over at the begin, and by which a lower ``settle`` moves the watermark later."""
@@ -54,10 +65,13 @@ PATIENCE = 60.0
 """Seconds after which a wait fails; only what never comes takes them."""
 
 MODELS = ("claude-haiku-5-5", "claude-opus-5-5", "claude-sonnet-5-5")
+PLACES = {"wrkspc_1": (("apikey_1", "global"), ("apikey_2", "us")), None: ((None, "us"),)}
+"""The keys and geographies of each workspace."""
 KINDS = tuple(
-    Dimensions("apikey_1", workspace, model, tier, "0-200k", "global")
-    for tier, model, workspace in product(("standard", "batch", "priority"), MODELS, ("wrkspc_1", None))
+    [Dimensions(key, workspace, model, tier, "0-200k", geo) for key, geo in PLACES[workspace]]
+    for model, tier, workspace in product(MODELS, ("standard", "priority", "batch"), PLACES)
 )
+"""What is used alike, and told together."""
 BUSY, RARE, SUDDEN = KINDS[:8], KINDS[8:12], KINDS[12:]
 """What is used all the time, what begins within the ordeal, and what is used a single time."""
 
@@ -82,6 +96,7 @@ class PatientOrganization(WrittenOrganization):
         """Begin to tell: most of a minute before the watermark comes to it, some of it later than that."""
         now, earlier, first, second = int(time.time()), self.minute - 3 * MINUTE, self.minute, self.minute + MINUTE
         self.told = [
+            *self._draw(now, first, SUDDEN[:1], [0], 10**5),
             *self._draw(now, earlier, BUSY[:4], [0], 10**6),
             *self._draw(now, first, BUSY, [0, 0, 0, 1], 10**6),
             *self._draw(now, second, BUSY, range(3, 15, 2), 10**6),
@@ -98,8 +113,9 @@ class PatientOrganization(WrittenOrganization):
         return all(use.time + use.delay < time.time() for use in self.told) or None
 
     def surprise(self) -> None:
-        """Tell of a use of a kind that was never heard of, which the watermark has passed."""
-        uses = self._draw(time.time(), self.minute - 3 * MINUTE, [self._sudden.pop()], [0], 10**5)
+        """Tell of uses of a kind that was never heard of, all or some of which the watermark has passed."""
+        now, kinds = time.time(), [self._sudden.pop()]
+        uses = [use for minute in (-3, 0) for use in self._draw(now, self.minute + minute * MINUTE, kinds, [0], 10**5)]
         self.told += uses
         self.uses += uses
 
@@ -129,28 +145,42 @@ class PatientOrganization(WrittenOrganization):
         sums = [tokens_of(self.known(inf, end)) for end in ends]
         return max(after - before for before, after in pairwise(sums)) / MINUTE
 
-    def _draw(self, now: float, minute: int, kinds: Sequence[Dimensions], waits: Iterable[int], most: int) -> list[Use]:
-        """Return a use of each kind within ``minute`` for each of ``waits``, told so many seconds from ``now``."""
+    def estimated(self) -> dict[Labels, float]:
+        """Return what all that was told of since the first start costs by the list, by the labels of estimates."""
+        listed, day = pricefiles.shipped(), self.minute // DAY * DAY
+        costs: defaultdict[Labels, Decimal] = defaultdict(Decimal)
+        for labels, count in total(use for use in self.told if use.time >= self.minute).items():
+            model, workspace_id, tier, window, geo, lane = labels
+            key = PriceKey(model, tier, window, geo, lane)
+            usd = listed.usd_per_token(key, day) if lane in TOKEN_TYPES else listed.usd_per_request(lane, day)
+            if usd is not None and tier != "priority":
+                what = ("tokens", lane) if lane in TOKEN_TYPES else (lane, "none")
+                costs[workspace_id, model, tier, *what] += count * usd
+        return {labels: float(usd) for labels, usd in costs.items() if usd}
+
+    def _draw(self, now: float, minute: int, kinds: Iterable[Kind], waits: Iterable[int], most: int) -> list[Use]:
+        """Return uses of each kind within ``minute`` for each of ``waits``, told so many seconds from ``now``."""
         uses = []
         for kind, wait in product(kinds, waits):
             figures = [self._random.randrange(1, most) for _ in TOKEN_TYPES]
             moment = minute + self._random.randrange(MINUTE)
             tokens = Tokens._make([*figures, self._random.randrange(3)])
-            uses.append(Use(moment, kind, tokens, now + wait - moment))
+            uses += [Use(moment, dimensions, tokens, now + wait - moment) for dimensions in kind]
         return uses
 
 
-def tally(dimensions: Dimensions, tokens: Tokens) -> Counter[Labels]:
+def tally(dimensions: Dimensions, tokens: Tokens, names: Iterable[str] = USAGE_LABELS) -> Counter[Labels]:
     """Return figures by the labels of the counters; the last is the token type or the tool."""
-    labels = tuple(getattr(dimensions, name) or "default" for name in USAGE_LABELS)
+    nameless = {"api_key_id": "console", "workspace_id": "default"}
+    labels = tuple(getattr(dimensions, name) or nameless[name] for name in names)
     return Counter({(*labels, lane): count for lane, count in tokens._asdict().items()})
 
 
-def total(uses: Iterable[Use]) -> Counter[Labels]:
+def total(uses: Iterable[Use], names: Iterable[str] = USAGE_LABELS) -> Counter[Labels]:
     """Return the sums, those that are 0 too."""
     sums: Counter[Labels] = Counter()
     for use in uses:
-        sums.update(tally(use.dimensions, use.tokens))
+        sums.update(tally(use.dimensions, use.tokens, names))
     return sums
 
 
@@ -181,7 +211,7 @@ class Ordeal:
     def endure(self, random: Random) -> None:
         """Live through everything, up to where all that was used is counted."""
         downs = random.sample(DOWN, len(DOWN))
-        self.sees(f'{WATERMARK} and on () anthropic_up{{report="cost"}} == 1')
+        self.sees(f'count({WATERMARKS}) == 2 and on () anthropic_up{{report="cost"}} == 1')
         self.organization.open()
         self.sees(f"sum({TOKENS}) > 0")
         time.sleep(random.uniform(0, 2))
@@ -198,7 +228,7 @@ class Ordeal:
         for _ in range(CALM + 1):
             self.sees_progress()
         self.stop()
-        self.sees(f"min_over_time({WATERMARK}[{HOLD}s]) > {self.organization.end}")
+        self.sees(f"min(min_over_time({WATERMARKS}[{HOLD}s])) > {self.organization.end}")
         self.ended = time.time()
 
     def die(self, life: float, down: float) -> None:
@@ -246,11 +276,11 @@ class Ordeal:
         """Be told what was known before anything was, and then figures that were lowered."""
         asked = self.api.requests["usage"]
         self.api.faults.add(Fault(kind="stale", seconds=time.time() - self.begun, endpoint="usage"))
-        until(lambda: self.api.requests["usage"] > asked + 2 or None, PATIENCE, self.program.log)
+        until(lambda: self.api.requests["usage"] > asked + 4 or None, PATIENCE, self.program.log)
         self.api.faults.clear()
         self.organization.lower()
         self.organization.bill(haiku="150.75", opus="1900.25")
-        self.sees("anthropic_usage_overcounted_tokens > 0 and on () anthropic_cost_overcounted_usd > 0")
+        self.sees("count(anthropic_usage_overcounted_tokens > 0) == 2 and on () anthropic_cost_overcounted_usd > 0")
 
     def sees(self, promql: str) -> None:
         """Wait until each Prometheus has an answer."""
@@ -288,15 +318,21 @@ class View:
     def number(self, promql: str) -> float:
         return self.server.scalar(promql.replace("$", self.span), self.ordeal.ended)
 
-    def counters(self, promql: str) -> dict[Labels, float]:
+    def counters(self, promql: str, *, by_key: bool = False) -> dict[Labels, float]:
         """Return the answers for tokens and for requests, without zeros; ``#`` is the family."""
-        families = {TOKENS: "token_type", SEARCHES: "tool"}
+        names = KEY_LABELS if by_key else USAGE_LABELS
+        families = (KEY_TOKENS, KEY_SEARCHES) if by_key else (TOKENS, SEARCHES)
         found = {
             labels: value
-            for family, label in families.items()
-            for labels, value in by_labels(self.ask(promql.replace("#", family)), (*USAGE_LABELS, label)).items()
+            for family, label in zip(families, ("token_type", "tool"), strict=True)
+            for labels, value in by_labels(self.ask(promql.replace("#", family)), (*names, label)).items()
         }
         return {labels: value for labels, value in found.items() if value}
+
+    def dollars(self, family: str, names: Sequence[str]) -> dict[Labels, float]:
+        """Return by how much a family of dollars has grown, by some of its labels, without zeros."""
+        growth = self.ask(f"sum by ({', '.join(names)}) (max_over_time({family}[$]) - min_over_time({family}[$])) > 0")
+        return by_labels(growth, names)
 
     def scrapes(self) -> list[Scrape]:
         """Return every scrape that was stored, the oldest first."""
@@ -368,8 +404,8 @@ def test_no_counter_falls(view: View, family: str) -> None:
     assert view.number(f"count(resets({family}[$]) == 0)") == series > 0
 
 
-def test_the_watermark_never_falls(view: View) -> None:
-    assert view.number(f"resets({WATERMARK}[$])") == 0
+def test_no_watermark_ever_falls(view: View) -> None:
+    assert by_labels(view.ask(f"resets({WATERMARKS}[$])"), ["report"]) == dict.fromkeys(VIEWS, 0)
 
 
 @pytest.mark.parametrize("family", ODOMETERS)
@@ -387,12 +423,39 @@ def test_the_growth_is_what_the_api_told_to_the_token(view: View, note: Note) ->
     note("tokens", tokens_of(growth))
 
 
+def test_the_growth_by_key_is_what_the_api_told_to_the_token(view: View) -> None:
+    growth = view.counters("max_over_time(#[$]) - min_over_time(#[$])", by_key=True)
+    assert growth == +total(view.ordeal.organization.told, KEY_LABELS)
+
+
+def test_estimates_grow_by_what_the_api_told_at_the_list_price(view: View, note: Note) -> None:
+    """There are no two billed days that a price could be learned from."""
+    truth, growth = view.ordeal.organization.estimated(), view.dollars(ESTIMATED, ESTIMATE_LABELS)
+    assert growth.keys() == truth.keys()
+    worst = max(abs(growth[labels] / usd - 1) for labels, usd in truth.items())
+    note("dollars, and the worst relative error of a series", [sum(growth.values()), worst])
+    assert worst < 1e-9
+
+
+def test_dollars_by_key_are_those_of_the_workspace(view: View, note: Note) -> None:
+    """To the last fraction: geographies that share a workspace are used alike here."""
+    names = ("workspace_id", "model")
+    truth, growth = view.dollars(ESTIMATED, names), view.dollars(KEY_ESTIMATED, names)
+    assert growth.keys() == truth.keys()
+    assert {key for (key,) in view.dollars(KEY_ESTIMATED, ["api_key_id"])} == {"apikey_1", "apikey_2", "console"}
+    worst = max(abs(growth[labels] / usd - 1) for labels, usd in truth.items())
+    note("worst relative error of dollars by key, summed by workspace and model", worst)
+    assert worst < 1e-9
+
+
 def test_what_was_lowered_is_shown_and_not_taken_back(view: View) -> None:
     organization = view.ordeal.organization
     lowered = tokens_of(organization.lowered)
-    assert view.number("anthropic_usage_overcounted_tokens") == lowered > 0
-    assert tokens_of(view.counters("#")) - lowered == tokens_of(total(organization.uses))
-    assert view.number(f"max_over_time({LATE}[$]) - min_over_time({LATE}[$])") > 0
+    assert by_labels(view.ask("anthropic_usage_overcounted_tokens"), ["report"]) == dict.fromkeys(VIEWS, lowered)
+    assert lowered > 0
+    for by_key in (False, True):
+        assert tokens_of(view.counters("#", by_key=by_key)) - lowered == tokens_of(total(organization.uses))
+    assert view.number(f"min(max_over_time({LATE}[$]) - min_over_time({LATE}[$]))") > 0
 
 
 def test_the_growth_of_the_bill_is_the_most_that_each_line_said(view: View) -> None:

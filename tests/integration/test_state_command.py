@@ -60,7 +60,8 @@ def test_it_is_shown_while_it_is_written_and_reset_only_when_it_is_not(
     assert lines["organization"] == WrittenOrganization().id
     assert lines["usage.models"] == SONNET.model
     assert lines["file"].startswith(str(tmp_path / "counters.db"))
-    assert "counts from" in lines["usage"]
+    for counted in ("usage", "estimate", "api_key_usage", "api_key_estimate"):
+        assert "counts from" in lines[counted]
     assert "0 label sets" in lines["cost"]
     code, said = refused(state(tmp_path, "reset"))
     assert code == 1
