@@ -528,7 +528,7 @@ def live(story: Story, moment: str, random: Random) -> None:
     if moment == "in a poll after it has moved on":
         story.moves_on()
         story.organization.asked.clear()
-    for _ in range(random.randint(1, 3)):
+    for _ in range(random.randint(1, 4)):
         assert story.organization.asked.wait(PATIENCE)
         story.organization.asked.clear()
     # What was answered, by geography or by key, is committed and published now.

@@ -175,9 +175,45 @@ def test_of_two_changes_the_newer_one_is_followed() -> None:
     assert price == Price(Decimal("0.00004"), "billed", NEWEST - DAY)
 
 
-def test_a_newest_day_that_is_half_posted_does_not_undo_a_change_that_was_confirmed() -> None:
-    price = learned(days("0.015", "0.030", "0.030", "0.020", "0.020", "0.020", "0.020")).tokens[OUTPUT]
-    assert price == Price(Decimal("0.00003"), "billed", NEWEST - 2 * DAY)
+@pytest.mark.parametrize("odd", [["0.015"], ["0.015", "0.9"], ["0.001", "0.029"]])
+def test_up_to_two_newest_days_that_are_odd_do_not_undo_a_change_that_was_confirmed(odd: list[str]) -> None:
+    price = learned(days(*odd, "0.030", "0.030", *["0.020"] * 5)).tokens[OUTPUT]
+    assert price == Price(Decimal("0.00003"), "billed", NEWEST - (len(odd) + 1) * DAY)
+
+
+def test_a_change_is_not_followed_before_two_days_in_a_row_confirm_it() -> None:
+    assert usd(days("0.030", "0.015", "0.020", "0.020", "0.020")) == Decimal("0.00002")
+    assert usd(days("0.030", "0.015", "0.030", "0.020", "0.020")) == Decimal("0.00002")
+
+
+def test_behind_three_odd_days_the_median_counts() -> None:
+    assert usd(days("0.015", "0.018", "0.025", "0.030", "0.030", "0.030")) == Decimal("0.0000275")
+
+
+def test_prices_from_before_a_change_are_known_the_newest_first() -> None:
+    found = learned(days("0.04", "0.04", "0.9", "0.03", "0.03", "0.02", "0.02", "0.02"))
+    assert found.tokens == {OUTPUT: Price(Decimal("0.00004"), "billed", NEWEST - DAY)}
+    assert found.earlier == {
+        OUTPUT: [Price(Decimal("0.00003"), "billed", NEWEST - 4 * DAY), Price(Decimal("0.00002"), "billed", 0)]
+    }
+
+
+def test_a_single_day_before_a_change_tells_no_price() -> None:
+    assert learned(days("0.04", "0.04", "0.02")).earlier == {}
+
+
+def test_a_day_costs_what_was_paid_on_it() -> None:
+    prices = Prices(pricefiles.shipped(), None, UsageTable())
+    prices.learn(days("0.04", "0.04", "0.03", "0.03", "0.02", "0.02"))
+    found = [prices.best(OUTPUT, NEWEST - back * DAY + 43_200) for back in (-1, 0, 1, 2, 3, 4, 30)]
+    expected = ("0.00004", "0.00004", "0.00004", "0.00003", "0.00003", "0.00002", "0.00002")
+    assert [price and price.usd for price in found] == [Decimal(usd) for usd in expected]
+
+
+def test_a_day_before_all_that_was_learned_costs_the_oldest_price_of_it() -> None:
+    prices = Prices(pricefiles.shipped(), None, UsageTable())
+    prices.learn(days("0.04", "0.04", "0.02"))
+    assert prices.best(OUTPUT, NEWEST - 2 * DAY) == Price(Decimal("0.00004"), "billed", NEWEST - DAY)
 
 
 def test_where_no_two_days_agree_the_price_is_the_median_of_the_newest_7() -> None:
