@@ -36,6 +36,8 @@ from exporter.errors import (
 from exporter.model import RequestOutcome
 
 PATIENCE = 5.0
+RESTING = (429, 503, 529)
+"""Statuses that say of the whole endpoint when it may be asked again."""
 OWNER = "anthropic-organization-id"
 API_VERSION = "2023-06-01"
 USER_AGENT = f"anthropic-exporter/{__version__} ({PROJECT_URL})"
@@ -99,6 +101,7 @@ class Client:
         self._timeout = timeout
         self._listener = listener
         self._timing = timing
+        self._closed: dict[str, float] = {}
         self._watchdog = Watchdog()
         self._extensions = {"trace": self._watchdog.trace, "timeout": httpx.Timeout(timeout).as_dict()}
         try:
@@ -120,9 +123,12 @@ class Client:
     def get(self, endpoint: str, path: str, params: Params = (), *, retry: bool = True) -> bytes:
         """Return the body of a 200 answer; raise an ``ApiError`` for anything else.
 
-        Transient errors are retried with backoff for up to ``PATIENCE`` seconds in all.
+        Transient errors are retried with backoff for up to ``PATIENCE`` seconds in all. While an endpoint wishes to be
+        left alone it is not asked, whoever it has told so.
         """
         started = self._timing.timer()
+        if (rest := self._closed.get(endpoint, started) - started) > 0:
+            raise RateLimitedError(f"{endpoint}: the API asked to wait {rest:.0f} s more", retry_after=rest)
         for attempt in count(1):
             try:
                 return self._once(endpoint, path, params)
@@ -179,6 +185,8 @@ class Client:
         if status == 403:
             return PermissionDeniedError(said)
         wish = parse_retry_after(response.headers.get("retry-after"), self._timing.clock())
+        if wish and status in RESTING:
+            self._closed[endpoint] = self._timing.timer() + wish
         if status == 429:
             return RateLimitedError(said, retry_after=wish)
         if status >= 500:

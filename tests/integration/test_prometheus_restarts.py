@@ -96,7 +96,7 @@ class PatientOrganization(WrittenOrganization):
         """Begin to tell: most of a minute before the watermark comes to it, some of it later than that."""
         now, earlier, first, second = int(time.time()), self.minute - 3 * MINUTE, self.minute, self.minute + MINUTE
         self.told = [
-            *self._draw(now, first, SUDDEN[:1], [0], 10**5),
+            *self._draw(now, second, SUDDEN[:1], [0], 10**5),
             *self._draw(now, earlier, BUSY[:4], [0], 10**6),
             *self._draw(now, first, BUSY, [0, 0, 0, 1], 10**6),
             *self._draw(now, second, BUSY, range(3, 15, 2), 10**6),
@@ -229,6 +229,7 @@ class Ordeal:
             self.sees_progress()
         self.stop()
         self.sees(f"min(min_over_time({WATERMARKS}[{HOLD}s])) > {self.organization.end}")
+        self.sees("count(anthropic_usage_overcounted_tokens > 0) == 2")
         self.ended = time.time()
 
     def die(self, life: float, down: float) -> None:
@@ -280,7 +281,7 @@ class Ordeal:
         self.api.faults.clear()
         self.organization.lower()
         self.organization.bill(haiku="150.75", opus="1900.25")
-        self.sees("count(anthropic_usage_overcounted_tokens > 0) == 2 and on () anthropic_cost_overcounted_usd > 0")
+        self.sees("anthropic_cost_overcounted_usd > 0")
 
     def sees(self, promql: str) -> None:
         """Wait until each Prometheus has an answer."""

@@ -102,7 +102,8 @@ def assert_kept(before: "Samples", after: "Samples") -> None:
 
 
 def money(samples: "Samples") -> dict[Any, float]:
-    return {key: sample for key, sample in samples.items() if key[0].startswith("anthropic_cost_")}
+    billed = ("anthropic_cost_last", "anthropic_cost_month", "anthropic_cost_previous", "anthropic_cost_usd")
+    return {key: sample for key, sample in samples.items() if key[0].startswith(billed)}
 
 
 def failures(samples: "Samples", report: str, reason: str) -> float:

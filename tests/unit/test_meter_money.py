@@ -416,3 +416,18 @@ def test_a_day_without_a_bill_before_a_price_change_is_estimated_at_the_price_of
     world = World(BilledOrganization(uses, missing={int(at("2026-03-10"))}, price=price), NOW)
     world.poll()
     assert best_known(world.page()) == pytest.approx(spent(world, world.page()), rel=1e-9)
+
+
+def test_what_the_usage_endpoint_tells_one_report_holds_for_the_other() -> None:
+    world = World(BilledOrganization(daily("2026-03-10", NOW + HOUR)), NOW)
+    world.run(600)
+    world.faults.add(Fault(kind=429, endpoint="usage", retry_after="400", times=1))
+    asked = len(world.api.log)
+    world.poll("usage")
+    world.now += 200
+    (outcome,) = world.poll("api_key_usage")
+    assert outcome.reason == "rate_limited"
+    assert outcome.retry_in == pytest.approx(200, abs=1)
+    assert [seen.endpoint for seen in world.api.log[asked:]] == ["usage"]
+    world.now += 201
+    assert [one.reason for one in world.poll("api_key_usage", "usage")] == [None, None]
