@@ -70,6 +70,11 @@ class Counters:
         """The label sets that have no series of their own."""
         return [series for ledger in self.ledgers.values() for series in ledger.folded]
 
+    @property
+    def priced_from(self) -> int:
+        """The usage time from which on dollars may still change."""
+        return min(ledger.open_from for name, ledger in self.ledgers.items() if name in PRICED.values())
+
     def begin(self, made: float) -> bool:
         """Count from the start of the program at ``made`` on where nothing was counted yet; return whether any does."""
         begun = [self.ledgers[name].begin(anchor) for name, anchor in self._anchors(made).items()]

@@ -256,7 +256,9 @@ class Meter:
         }
         progress = {name: tiers.progress for name, tiers in self._tiers.items()} | {"cost": self._days.progress}
         notes: dict[str, object] = {PROGRESS + name: read for name, read in progress.items() if name in records}
-        notes |= {MONEY + name: note for name, note in self._money.notes(self._time.now()).items()}
+        notes |= {
+            MONEY + name: note for name, note in self._money.notes(self._time.now(), self._counters.priced_from).items()
+        }
         if self._identity.known:
             notes["organization"] = self._identity.known
         begun = self._timer()

@@ -86,17 +86,16 @@ def by_api_key(counts: Counts, token: Callable[[Cell, str], Decimal | None], req
 
 
 class News:
-    """Lets through the buckets that are not what they were when they were read last: the others cost the same still."""
+    """Tells the buckets that are not what they were when they were priced last: the others cost the same still."""
 
     def __init__(self) -> None:
         self._last: dict[int, dict[int, Counts]] = {}
 
     def of(self, width: int, buckets: Collection[Bucket[int]]) -> list[Bucket[int]]:
-        """Return what is new; of each width, only what the last call had is remembered."""
+        """Return what is new."""
         last = self._last.get(width, {})
-        self._last[width] = {bucket.start: bucket.counts for bucket in buckets}
         return [bucket for bucket in buckets if last.get(bucket.start) != bucket.counts]
 
-    def forget(self, width: int, start: int) -> None:
-        """Let a bucket be new at the next call."""
-        del self._last[width][start]
+    def priced(self, width: int, buckets: Collection[Bucket[int]], untold: Collection[int] = ()) -> None:
+        """Remember these buckets, of each width only the last ones, but for those whose price was ``untold``."""
+        self._last[width] = {bucket.start: bucket.counts for bucket in buckets if bucket.start not in untold}

@@ -92,20 +92,33 @@ class Money:
     def take_bill(self, days: Iterable[Bucket[Decimal]]) -> None:
         """Take in the days of a window of the cost report."""
         self.bill.observe(days)
+        self.prices.is_informed = True
         self._name_models()
         self._learn()
 
     def estimate(self, window: Window, buckets: Collection[Bucket[int]], since: int) -> list[Bucket[Decimal]]:
         """Return what is new in a window of the usage view, from ``since`` (Unix seconds) on, as dollars."""
-        fresh = self._news.of(window.width, [bucket for bucket in buckets if bucket.start >= since])
-        return [self._priced(bucket, window.width) for bucket in fresh]
+        width, counted = window.width, [bucket for bucket in buckets if bucket.start >= since]
+        priced = [self._priced(bucket, width) for bucket in self._news.of(width, counted)]
+        self._news.priced(width, counted)
+        return priced
 
     def estimate_by_api_key(
         self, window: Window, buckets: Collection[Bucket[int]], since: int
     ) -> list[Bucket[Decimal]]:
-        """Return what is new in a window of the per-key view, from ``since`` (Unix seconds) on, as dollars."""
-        fresh = self._api_key_news.of(window.width, [bucket for bucket in buckets if bucket.start >= since])
-        return [self._priced_by_api_key(bucket, window.width) for bucket in fresh]
+        """Return what is new in a window of the per-key view, from ``since`` (Unix seconds) on, as dollars.
+
+        What the usage view has not seen yet gets its price as soon as it has, when it is read again.
+        """
+        width, counted = window.width, [bucket for bucket in buckets if bucket.start >= since]
+        priced, untold = [], set()
+        for bucket in self._api_key_news.of(width, counted):
+            before = self.prices.untold
+            priced.append(self._priced_by_api_key(bucket, width))
+            if self.prices.untold > before:
+                untold.add(bucket.start)
+        self._api_key_news.priced(width, counted, untold)
+        return priced
 
     def _priced(self, bucket: Bucket[int], width: int) -> Bucket[Decimal]:
         token = partial(self.prices.token, start=bucket.start, width=width)
@@ -115,12 +128,7 @@ class Money:
     def _priced_by_api_key(self, bucket: Bucket[int], width: int) -> Bucket[Decimal]:
         token = partial(self.prices.effective, start=bucket.start, width=width)
         request = partial(self.prices.request, start=bucket.start, width=width)
-        untold = self.prices.untold
-        costs = by_api_key(bucket.counts, token, request)
-        if self.prices.untold > untold:
-            # What the usage view has not seen yet gets its price as soon as it has, when this is read again.
-            self._api_key_news.forget(width, bucket.start)
-        return _bucket(bucket, costs)
+        return _bucket(bucket, by_api_key(bucket.counts, token, request))
 
     def reconcile(self, estimated: Estimated, since: int, until: float, now: float) -> None:
         """Compare with the bill what was ``estimated`` of each day that lies between ``since`` and ``until``.
@@ -150,12 +158,12 @@ class Money:
             verdict.ratio if verdict else None,
         )
 
-    def notes(self, now: float) -> dict[str, Any]:
-        """Return what is to be kept, by name: plain values."""
+    def notes(self, now: float, since: float) -> dict[str, Any]:
+        """Return what is to be kept, by name, for usage from ``since`` on: plain values."""
         reconciliation = self.reconciliation
         return {
             "models": dict(self.models),
-            "prices": self.prices.rows(now),
+            "prices": self.prices.rows(now, since),
             "estimates": reconciliation.rows(),
             "verdict": reconciliation.verdict,
         }

@@ -16,6 +16,9 @@ ENOUGH = Decimal("0.001")
 MIXED_ANEW = 5 * MINUTE
 """Seconds for which an effective price holds at least."""
 
+NEVER = 2**62
+"""Unix seconds that do not come."""
+
 NO_PRICES = Learned({}, {}, frozenset())
 
 
@@ -32,13 +35,16 @@ class EffectiveKey(NamedTuple):
 class Prices:
     """Today's best price of everything, and the prices in force, by which counters are priced once and for ever.
 
-    ``rejected`` counts unit prices of the bill that were absurd, each ``(what, day)`` once.
+    ``rejected`` counts unit prices of the bill that were absurd, each ``(what, day)`` once. ``is_informed`` is set
+    once the bill was read: until then what is in force stays so.
     """
 
     def __init__(self, listed: PriceList, override: PriceList | None, table: UsageTable) -> None:
         self._listed = listed
         self._override = override
         self._table = table
+        self.is_informed = False
+        self._begun = NEVER
         self._learned = NO_PRICES
         self._memo: dict[tuple[PriceKey | str, int], Price | None] = {}
         self._seen: set[tuple[PriceKey | str, int]] = set()
@@ -81,14 +87,14 @@ class Prices:
         """Return what a token costs a cell of the usage view, by the mix of geographies around that time."""
         return self._effective.at(EffectiveKey(*cell, token_type), start, width)
 
-    def rows(self, now: float) -> dict[str, list[Row]]:
-        """Return what of the prices in force is to be kept, by name."""
+    def rows(self, now: float, since: float) -> dict[str, list[Row]]:
+        """Return what of the prices in force is to be kept, by name, for usage from ``since`` on."""
         tariffs: Mapping[str, Tariff[PriceKey] | Tariff[tuple[str]] | Tariff[EffectiveKey]] = {
             "token": self._tokens,
             "request": self._requests,
             "effective": self._effective,
         }
-        return {name: tariff.rows(now) for name, tariff in tariffs.items()}
+        return {name: tariff.rows(now, since) for name, tariff in tariffs.items()}
 
     def restore(self, rows: Mapping[str, list[Row]]) -> None:
         """Go on with what was kept."""
@@ -113,10 +119,16 @@ class Prices:
         return _listed(self._listed, what, day)
 
     def _quote_token(self, key: PriceKey, time: int) -> Quote:
-        return _quote(self.best(key, time))
+        return self._quote(self.best(key, time), time)
 
     def _quote_request(self, key: tuple[str], time: int) -> Quote:
-        return _quote(self.best(key[0], time))
+        return self._quote(self.best(key[0], time), time)
+
+    def _quote(self, price: Price | None, time: int) -> Quote:
+        """Return a quote; before the bill was read, for a day at most, it is for what has no price in force yet."""
+        self._begun = min(self._begun, time)
+        since = NEVER if not self.is_informed and time < self._begun + DAY else price.since if price else 0
+        return (price.usd if price else None), since
 
     def _quote_effective(self, key: EffectiveKey, time: int) -> Quote:
         """Weigh the prices in force of all geographies with their tokens of this type, or of all if there are none."""
@@ -138,10 +150,6 @@ class Prices:
 
 def _priced_as(key: EffectiveKey, geo: str) -> PriceKey:
     return PriceKey(key.model, key.service_tier, key.context_window, geo, key.token_type)
-
-
-def _quote(price: Price | None) -> Quote:
-    return (price.usd, price.since) if price else (None, 0)
 
 
 def _listed(prices: PriceList, what: PriceKey | str, day: int) -> Decimal | None:

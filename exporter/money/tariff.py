@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+from math import inf
 from typing import Generic, TypeVar
 
 from exporter.model import DAY, HOUR, MINUTE
@@ -70,11 +71,12 @@ class Tariff(Generic[K]):
         found = [usd or Decimal(0) for _, usd in entries[begin:end]]
         return min(found)
 
-    def rows(self, now: float) -> list[Row]:
-        """Return what is to be kept, without what has become too old at the Unix time ``now``."""
+    def rows(self, now: float, since: float = inf) -> list[Row]:
+        """Return what is to be kept at the Unix time ``now``, without what is too old for usage from ``since`` on."""
+        oldest = min(now - KEPT, since)
         self._keys = {key: prices for key, prices in self._keys.items() if prices.until >= now - UNUSED}
         for prices in self._keys.values():
-            while len(prices.entries) > 1 and prices.entries[1][0] < now - KEPT:
+            while len(prices.entries) > 1 and prices.entries[1][0] < oldest:
                 del prices.entries[0]
         # To the end of the hour, so that what is kept does not change with each poll.
         return [

@@ -431,3 +431,34 @@ def test_what_the_usage_endpoint_tells_one_report_holds_for_the_other() -> None:
     assert [seen.endpoint for seen in world.api.log[asked:]] == ["usage"]
     world.now += 201
     assert [one.reason for one in world.poll("api_key_usage", "usage")] == [None, None]
+
+
+def test_a_restart_while_the_bill_cannot_be_read_keeps_the_prices_in_force(tmp_path: Path) -> None:
+    organization = BilledOrganization(daily("2026-03-10", NOW + DAY, [SONNET, NOVA], MIX, each=120))
+    world = World(organization, NOW, *TOTALS_ONLY, state=tmp_path / "state")
+    world.run(HOUR, scrape_every=60)
+    world.crash()
+    world.faults.add(Fault(kind=503, endpoint="cost"))
+    world.start()
+    page = world.run(2 * HOUR, scrape_every=60)
+    reached = value(page, WATERMARK, report="usage")
+    expected = organization.dollars((NOW - 300) // MINUTE * MINUTE, reached)
+    assert total(page, ESTIMATED) == pytest.approx(expected, rel=0.02)
+    assert total(page, UNPRICED) == 0
+
+
+def test_days_of_downtime_and_a_failed_first_read_price_nothing_anew(tmp_path: Path) -> None:
+    def price(dimensions: Dimensions, word: str, day: int) -> Decimal:
+        return usd_per_million(dimensions, word, day) * (2 if day >= TODAY + 2 * DAY else 1)
+
+    organization = BilledOrganization(daily("2026-03-10", NOW + 10 * DAY, [SONNET], MIX, each=HOUR), price=price)
+    world = World(organization, NOW, "--usage.poll-interval", "3600", *TOTALS_ONLY, state=tmp_path / "state")
+    world.run(4 * DAY, scrape_every=12 * HOUR)
+    world.crash()
+    world.now += 5 * DAY
+    world.start()
+    world.poll("cost", "names")
+    page = world.run(DAY, scrape_every=HOUR)
+    dollars = organization.dollars(NOW - 5400, value(page, WATERMARK, report="usage"))
+    late = organization.dollars(TODAY + 2 * DAY, TODAY + 4 * DAY) / 2
+    assert dollars - late * 1.05 < total(page, ESTIMATED) < dollars * 1.001

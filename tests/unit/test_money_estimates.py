@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from decimal import Decimal
 
 from exporter.model import (
@@ -201,37 +201,43 @@ def bucket(start: int, tokens: int) -> Bucket[int]:
     return Bucket(start, {Series(TOKENS, OPUS): (0, 0, 0, 0, tokens)})
 
 
+def told(news: News, width: int, *buckets: Bucket[int], untold: Collection[int] = ()) -> list[int]:
+    """Return the starts of what is new, and let all of it be priced."""
+    found = [bucket.start for bucket in news.of(width, buckets)]
+    news.priced(width, buckets, untold)
+    return found
+
+
 def test_only_buckets_that_are_not_what_they_were_are_news() -> None:
     news = News()
-    assert news.of(MINUTE, [bucket(0, 1), bucket(60, 2)]) == [bucket(0, 1), bucket(60, 2)]
-    assert news.of(MINUTE, [bucket(0, 1), bucket(60, 2)]) == []
-    assert news.of(MINUTE, [bucket(0, 1), bucket(60, 3), bucket(120, 0)]) == [bucket(60, 3), bucket(120, 0)]
-    assert news.of(MINUTE, [bucket(0, 0), bucket(60, 3), bucket(120, 0)]) == [bucket(0, 0)]
+    assert told(news, MINUTE, bucket(0, 1), bucket(60, 2)) == [0, 60]
+    assert told(news, MINUTE, bucket(0, 1), bucket(60, 2)) == []
+    assert told(news, MINUTE, bucket(0, 1), bucket(60, 3), bucket(120, 0)) == [60, 120]
+    assert told(news, MINUTE, bucket(0, 0), bucket(60, 3), bucket(120, 0)) == [0]
 
 
 def test_widths_are_told_apart() -> None:
     news = News()
-    found = [news.of(width, [bucket(0, 1)]) for width in (MINUTE, HOUR, DAY, MINUTE)]
-    assert found == [[bucket(0, 1)]] * 3 + [[]]
+    assert [told(news, width, bucket(0, 1)) for width in (MINUTE, HOUR, DAY, MINUTE)] == [[0], [0], [0], []]
 
 
 def test_what_the_last_reading_has_not_had_is_news_again() -> None:
     news = News()
-    news.of(MINUTE, [bucket(0, 1), bucket(60, 2)])
-    news.of(MINUTE, [bucket(60, 2)])
-    assert news.of(MINUTE, [bucket(0, 1), bucket(60, 2)]) == [bucket(0, 1)]
+    told(news, MINUTE, bucket(0, 1), bucket(60, 2))
+    told(news, MINUTE, bucket(60, 2))
+    assert told(news, MINUTE, bucket(0, 1), bucket(60, 2)) == [0]
 
 
-def test_a_bucket_that_is_to_be_forgotten_is_news_at_the_next_reading() -> None:
+def test_what_was_not_priced_or_whose_price_was_untold_is_news_at_the_next_reading() -> None:
     news = News()
-    news.of(MINUTE, [bucket(0, 1), bucket(60, 2)])
-    news.of(HOUR, [bucket(0, 1)])
-    news.forget(MINUTE, 0)
-    assert news.of(MINUTE, [bucket(0, 1), bucket(60, 2)]) == [bucket(0, 1)]
-    assert news.of(HOUR, [bucket(0, 1)]) == []
+    assert news.of(MINUTE, [bucket(0, 1)]) == news.of(MINUTE, [bucket(0, 1)]) == [bucket(0, 1)]
+    told(news, MINUTE, bucket(0, 1), bucket(60, 2), untold={0})
+    told(news, HOUR, bucket(0, 1))
+    assert told(news, MINUTE, bucket(0, 1), bucket(60, 2)) == [0]
+    assert told(news, HOUR, bucket(0, 1)) == []
 
 
 def test_a_bucket_without_usage_is_news_once() -> None:
     news = News()
-    assert news.of(MINUTE, [Bucket(0, {})]) == [Bucket(0, {})]
-    assert news.of(MINUTE, [Bucket(0, {})]) == []
+    assert told(news, MINUTE, Bucket(0, {})) == [0]
+    assert told(news, MINUTE, Bucket(0, {})) == []
