@@ -7,17 +7,19 @@ from decimal import Decimal
 from typing import Any
 
 from exporter.errors import SettingsError
+from exporter.families import (
+    COUNTED,
+    FAMILIES,
+    TOKEN_TYPES,
+    USAGE_DIMENSIONS,
+)
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.record import Record, Standstill
 from exporter.ledger.registers import Registers
 from exporter.ledger.state import StateFile
 from exporter.model import (
-    COUNTED,
     DAY,
-    FAMILIES,
     MINUTE,
-    TOKEN_TYPES,
-    USAGE_DIMENSIONS,
     Bucket,
     Reading,
     Report,

@@ -12,7 +12,13 @@ from importlib import import_module
 from typing import Any
 
 from exporter import pricefiles
-from exporter.model import DAY, WEB_SEARCH, PriceKey
+from exporter.families import (
+    WEB_SEARCH,
+)
+from exporter.model import (
+    DAY,
+    PriceKey,
+)
 from exporter.money.pricelist import PriceList
 
 THEIR_WORDS = {

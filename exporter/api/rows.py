@@ -13,17 +13,19 @@ from msgspec import UNSET
 
 from exporter.api.wire import CacheCreation, CostItem, Count, ServerToolUse, UsageItem, WireBucket
 from exporter.errors import BadResponseError
-from exporter.model import (
+from exporter.families import (
     API_KEY_DIMENSIONS,
     API_KEY_TOKENS,
     API_KEY_TOOL_REQUESTS,
     BILLED,
-    CONSOLE,
-    DEFAULT_WORKSPACE,
-    NOT_APPLICABLE,
     SERVER_TOOL_REQUESTS,
     TOKENS,
     USAGE_DIMENSIONS,
+)
+from exporter.model import (
+    CONSOLE,
+    DEFAULT_WORKSPACE,
+    NOT_APPLICABLE,
     Bucket,
     Labels,
     Number,

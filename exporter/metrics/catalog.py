@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from exporter.model import (
+from exporter.families import (
     API_KEY_ESTIMATED,
     API_KEY_TOKENS,
     API_KEY_TOOL_REQUESTS,
@@ -15,6 +15,8 @@ from exporter.model import (
     SERVER_TOOL_REQUESTS,
     TOKENS,
     UNPRICED,
+)
+from exporter.model import (
     PriceKey,
 )
 

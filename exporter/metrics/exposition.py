@@ -9,17 +9,19 @@ from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from exporter.metrics import catalog
-from exporter.model import (
+from exporter.families import (
     BILLED,
-    CONSOLE,
     COST_LABELS,
-    DEFAULT_WORKSPACE,
     ESTIMATE_LABELS,
     FAMILIES,
-    NOT_APPLICABLE,
     ODOMETERS,
     UNPRICED,
+)
+from exporter.metrics import catalog
+from exporter.model import (
+    CONSOLE,
+    DEFAULT_WORKSPACE,
+    NOT_APPLICABLE,
     ApiKey,
     BillReading,
     Budget,

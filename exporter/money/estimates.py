@@ -4,17 +4,19 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from decimal import Decimal
 
-from exporter.model import (
+from exporter.families import (
     API_KEY_ESTIMATED,
     API_KEY_TOKENS,
     ESTIMATED,
-    NOT_APPLICABLE,
-    PRIORITY,
     SERVER_TOOL_REQUESTS,
     SERVER_TOOLS,
     TOKEN_COST,
     TOKEN_TYPES,
     UNPRICED,
+)
+from exporter.model import (
+    NOT_APPLICABLE,
+    PRIORITY,
     Bucket,
     Labels,
     PriceKey,

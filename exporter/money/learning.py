@@ -13,15 +13,17 @@ from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
-from exporter.model import (
+from exporter.families import (
     COST_LABELS,
-    NOT_APPLICABLE,
-    PRIORITY,
     SERVER_TOOL_REQUESTS,
     SERVER_TOOLS,
     TOKEN_COST,
     TOKEN_TYPES,
     TOKENS,
+)
+from exporter.model import (
+    NOT_APPLICABLE,
+    PRIORITY,
     Amounts,
     Price,
     PriceKey,

@@ -7,14 +7,16 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
+from exporter.families import (
+    ESTIMATED,
+    SERVER_TOOLS,
+    TOKEN_TYPES,
+)
 from exporter.model import (
     DAY,
-    ESTIMATED,
     HOUR,
     MINUTE,
     PRIORITY,
-    SERVER_TOOLS,
-    TOKEN_TYPES,
     Amounts,
     Bucket,
     Labels,

@@ -5,7 +5,18 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from exporter.model import DAY, ESTIMATED, NOT_APPLICABLE, SERVER_TOOLS, TOKEN_COST, TOKEN_TYPES, Amounts, Series
+from exporter.families import (
+    ESTIMATED,
+    SERVER_TOOLS,
+    TOKEN_COST,
+    TOKEN_TYPES,
+)
+from exporter.model import (
+    DAY,
+    NOT_APPLICABLE,
+    Amounts,
+    Series,
+)
 from exporter.money.learning import DIGITS
 
 KEPT = 8 * DAY

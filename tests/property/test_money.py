@@ -15,15 +15,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from exporter.families import (
+    ESTIMATED,
+    TOKEN_TYPES,
+    TOKENS,
+)
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.registers import Registers
 from exporter.model import (
     DAY,
-    ESTIMATED,
     HOUR,
     MINUTE,
-    TOKEN_TYPES,
-    TOKENS,
     Bucket,
     Labels,
     PriceKey,

@@ -27,18 +27,20 @@ from exporter.errors import (
     RateLimitedError,
     ServerError,
 )
-from exporter.model import (
+from exporter.families import (
     API_KEY_DIMENSIONS,
     API_KEY_TOKENS,
     API_KEY_TOOL_REQUESTS,
     BILLED,
+    SERVER_TOOL_REQUESTS,
+    TOKENS,
+    USAGE_DIMENSIONS,
+)
+from exporter.model import (
     DAY,
     HOUR,
     MINUTE,
     MOST_BUCKETS,
-    SERVER_TOOL_REQUESTS,
-    TOKENS,
-    USAGE_DIMENSIONS,
     ApiKey,
     Bucket,
     Organization,

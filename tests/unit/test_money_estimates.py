@@ -1,17 +1,19 @@
 from collections.abc import Collection, Mapping
 from decimal import Decimal
 
-from exporter.model import (
+from exporter.families import (
     API_KEY_ESTIMATED,
     API_KEY_TOKENS,
     API_KEY_TOOL_REQUESTS,
-    DAY,
     ESTIMATED,
-    HOUR,
-    MINUTE,
     SERVER_TOOL_REQUESTS,
     TOKENS,
     UNPRICED,
+)
+from exporter.model import (
+    DAY,
+    HOUR,
+    MINUTE,
     Bucket,
     PriceKey,
     Series,

@@ -4,13 +4,15 @@ from decimal import Decimal
 import pytest
 
 from exporter import pricefiles
-from exporter.model import (
+from exporter.families import (
     BILLED,
-    DAY,
-    HOUR,
     SERVER_TOOL_REQUESTS,
     TOKEN_TYPES,
     TOKENS,
+)
+from exporter.model import (
+    DAY,
+    HOUR,
     Bucket,
     Price,
     PriceKey,

@@ -1,6 +1,15 @@
 from decimal import Decimal
 
-from exporter.model import API_KEY_ESTIMATED, DAY, ESTIMATED, UNPRICED, Amounts, Series
+from exporter.families import (
+    API_KEY_ESTIMATED,
+    ESTIMATED,
+    UNPRICED,
+)
+from exporter.model import (
+    DAY,
+    Amounts,
+    Series,
+)
 from exporter.money.reconciliation import Reconciliation, Verdict
 from tests.world import at
 

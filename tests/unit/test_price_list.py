@@ -6,7 +6,12 @@ import pytest
 
 from exporter import pricefiles
 from exporter.errors import SettingsError
-from exporter.model import TOKEN_TYPES, PriceKey
+from exporter.families import (
+    TOKEN_TYPES,
+)
+from exporter.model import (
+    PriceKey,
+)
 from exporter.money.pricelist import PriceList, PriceListError, parse
 
 SHIPPED = pricefiles.shipped()

@@ -19,20 +19,22 @@ from hypothesis import strategies as st
 from exporter.demo.faults import Fault
 from exporter.demo.organization import CostLine, Dimensions, Tokens
 from exporter.errors import ExporterError, SettingsError, StartError, StateError
+from exporter.families import (
+    BILLED,
+    COUNTED,
+    ESTIMATED,
+    FAMILIES,
+    ODOMETERS,
+    TOKENS,
+)
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.record import Facts, Record, SeriesRecord
 from exporter.ledger.registers import Registers
 from exporter.ledger.state import StateFile
 from exporter.model import (
-    BILLED,
-    COUNTED,
     DAY,
-    ESTIMATED,
-    FAMILIES,
     HOUR,
     MINUTE,
-    ODOMETERS,
-    TOKENS,
     Bucket,
     Organization,
     Series,
