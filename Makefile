@@ -26,7 +26,7 @@ demo: .venv/runtime  ## Run against a simulated organisation, without any key
 
 test: .venv/dev  ## Run all tests
 	@echo "==> tests (those that need a Prometheus binary are skipped, with the reason, where there is none)"
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses 3
 
 lint: .venv/dev  ## Check style, types and the import contracts
 	@echo "==> ruff" && $(BIN)/ruff check . && $(BIN)/ruff format --check .
