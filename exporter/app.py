@@ -15,15 +15,11 @@ from exporter.demo.api import AdminApi as SimulatedApi
 from exporter.demo.server import serve as serve_simulation
 from exporter.demo.simulation import SimulatedOrganization
 from exporter.errors import ExporterError, StateError
-from exporter.families import (
-    COUNTED,
-)
+from exporter.families import COUNTED
 from exporter.ledger.place import MEMORY
 from exporter.ledger.state import StateFile
 from exporter.meter import Meter
-from exporter.model import (
-    DAY,
-)
+from exporter.model import DAY
 from exporter.parts import new_credentials
 from exporter.polling.schedule import Schedule
 from exporter.settings import Settings

@@ -7,26 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 from exporter.errors import SettingsError
-from exporter.families import (
-    COUNTED,
-    FAMILIES,
-    TOKEN_TYPES,
-    USAGE_DIMENSIONS,
-)
+from exporter.families import COUNTED, FAMILIES, TOKEN_TYPES, USAGE_DIMENSIONS
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.record import Record, Standstill
 from exporter.ledger.registers import Registers
 from exporter.ledger.state import StateFile
-from exporter.model import (
-    DAY,
-    MINUTE,
-    Bucket,
-    Reading,
-    Report,
-    Series,
-    Snapshot,
-    Window,
-)
+from exporter.model import DAY, MINUTE, Bucket, Reading, Report, Series, Snapshot, Window
 from exporter.polling.sources import COST_REVISION, USAGE_REVISION
 from exporter.polling.windows import floor
 from exporter.settings import Settings

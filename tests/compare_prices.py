@@ -12,13 +12,8 @@ from importlib import import_module
 from typing import Any
 
 from exporter import pricefiles
-from exporter.families import (
-    WEB_SEARCH,
-)
-from exporter.model import (
-    DAY,
-    PriceKey,
-)
+from exporter.families import WEB_SEARCH
+from exporter.model import DAY, PriceKey
 from exporter.money.pricelist import PriceList
 
 THEIR_WORDS = {

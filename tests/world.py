@@ -17,16 +17,11 @@ from exporter.demo.api import AdminApi
 from exporter.demo.faults import Faults
 from exporter.demo.organization import MINUTE, Organization
 from exporter.errors import ExporterError, StateError
-from exporter.families import (
-    COUNTED,
-)
+from exporter.families import COUNTED
 from exporter.ledger.codec import Kind
 from exporter.ledger.state import StateFile
 from exporter.meter import Meter
-from exporter.model import (
-    PollOutcome,
-    Report,
-)
+from exporter.model import PollOutcome, Report
 from exporter.polling.schedule import AFTER_FAILURE
 from exporter.settings import load
 

@@ -22,16 +22,7 @@ from exporter.families import (
     TOKENS,
     USAGE_DIMENSIONS,
 )
-from exporter.model import (
-    CONSOLE,
-    DEFAULT_WORKSPACE,
-    NOT_APPLICABLE,
-    Bucket,
-    Labels,
-    Number,
-    Series,
-    Window,
-)
+from exporter.model import CONSOLE, DEFAULT_WORKSPACE, NOT_APPLICABLE, Bucket, Labels, Number, Series, Window
 
 BILL_TOKEN_TYPES = {
     "uncached_input_tokens": "uncached_input",

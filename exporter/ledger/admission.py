@@ -5,15 +5,8 @@ from collections.abc import Container, Iterable, Mapping
 from operator import add
 from typing import Generic
 
-from exporter.families import (
-    ODOMETERS,
-)
-from exporter.model import (
-    OTHER,
-    Counts,
-    Number,
-    Series,
-)
+from exporter.families import ODOMETERS
+from exporter.model import OTHER, Counts, Number, Series
 
 
 class Admission(Generic[Number]):

@@ -8,17 +8,9 @@ from typing import Any
 
 import msgspec
 
-from exporter.families import (
-    ODOMETERS,
-)
+from exporter.families import ODOMETERS
 from exporter.ledger.record import Facts, Key, Record
-from exporter.model import (
-    DAY,
-    LOOKBACK,
-    Counts,
-    Number,
-    Series,
-)
+from exporter.model import DAY, LOOKBACK, Counts, Number, Series
 
 Kind = type[int] | type[Decimal]
 

@@ -16,9 +16,7 @@ from exporter.families import (
     TOKENS,
     UNPRICED,
 )
-from exporter.model import (
-    PriceKey,
-)
+from exporter.model import PriceKey
 
 CACHED = "Cached, refreshed every poll."
 

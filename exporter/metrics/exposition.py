@@ -9,14 +9,7 @@ from prometheus_client import CollectorRegistry, Metric, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from exporter.families import (
-    BILLED,
-    COST_LABELS,
-    ESTIMATE_LABELS,
-    FAMILIES,
-    ODOMETERS,
-    UNPRICED,
-)
+from exporter.families import BILLED, COST_LABELS, ESTIMATE_LABELS, FAMILIES, ODOMETERS, UNPRICED
 from exporter.metrics import catalog
 from exporter.model import (
     CONSOLE,

@@ -14,16 +14,9 @@ from prometheus_client import (
     disable_created_metrics,
 )
 
-from exporter.families import (
-    ODOMETERS,
-)
+from exporter.families import ODOMETERS
 from exporter.metrics.catalog import BY_NAME
-from exporter.model import (
-    PollOutcome,
-    Report,
-    RequestOutcome,
-    Series,
-)
+from exporter.model import PollOutcome, Report, RequestOutcome, Series
 
 REASONS = (
     "auth",

@@ -14,14 +14,7 @@ from exporter.families import (
     TOKEN_TYPES,
     UNPRICED,
 )
-from exporter.model import (
-    NOT_APPLICABLE,
-    PRIORITY,
-    Bucket,
-    Labels,
-    PriceKey,
-    Series,
-)
+from exporter.model import NOT_APPLICABLE, PRIORITY, Bucket, Labels, PriceKey, Series
 from exporter.money.table import Cell
 
 Counts = Mapping[Series, tuple[int, ...]]

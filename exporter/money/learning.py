@@ -13,21 +13,8 @@ from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
 
-from exporter.families import (
-    COST_LABELS,
-    SERVER_TOOL_REQUESTS,
-    SERVER_TOOLS,
-    TOKEN_COST,
-    TOKEN_TYPES,
-    TOKENS,
-)
-from exporter.model import (
-    NOT_APPLICABLE,
-    PRIORITY,
-    Amounts,
-    Price,
-    PriceKey,
-)
+from exporter.families import COST_LABELS, SERVER_TOOL_REQUESTS, SERVER_TOOLS, TOKEN_COST, TOKEN_TYPES, TOKENS
+from exporter.model import NOT_APPLICABLE, PRIORITY, Amounts, Price, PriceKey
 from exporter.money.table import Rows
 
 LEAST_DAYS = 2

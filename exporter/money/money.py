@@ -7,11 +7,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from exporter.families import (
-    ESTIMATED,
-    SERVER_TOOLS,
-    TOKEN_TYPES,
-)
+from exporter.families import ESTIMATED, SERVER_TOOLS, TOKEN_TYPES
 from exporter.model import (
     DAY,
     HOUR,

@@ -9,15 +9,8 @@ from datetime import date, datetime
 from decimal import Decimal, DecimalException
 from typing import Any, NamedTuple
 
-from exporter.families import (
-    SERVER_TOOLS,
-    TOKEN_TYPES,
-)
-from exporter.model import (
-    DAY,
-    NOT_APPLICABLE,
-    PriceKey,
-)
+from exporter.families import SERVER_TOOLS, TOKEN_TYPES
+from exporter.model import DAY, NOT_APPLICABLE, PriceKey
 
 DIMENSIONS = ("service_tier", "context_window", "inference_geo", "speed")
 

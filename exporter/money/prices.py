@@ -4,16 +4,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from exporter.families import (
-    TOKEN_TYPES,
-)
-from exporter.model import (
-    DAY,
-    HOUR,
-    MINUTE,
-    Price,
-    PriceKey,
-)
+from exporter.families import TOKEN_TYPES
+from exporter.model import DAY, HOUR, MINUTE, Price, PriceKey
 from exporter.money.learning import DIGITS, Day, Learned, learn
 from exporter.money.pricelist import PriceList
 from exporter.money.table import Cell, UsageTable

@@ -5,18 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import NamedTuple
 
-from exporter.families import (
-    ESTIMATED,
-    SERVER_TOOLS,
-    TOKEN_COST,
-    TOKEN_TYPES,
-)
-from exporter.model import (
-    DAY,
-    NOT_APPLICABLE,
-    Amounts,
-    Series,
-)
+from exporter.families import ESTIMATED, SERVER_TOOLS, TOKEN_COST, TOKEN_TYPES
+from exporter.model import DAY, NOT_APPLICABLE, Amounts, Series
 from exporter.money.learning import DIGITS
 
 KEPT = 8 * DAY

@@ -8,17 +8,8 @@ from math import inf
 from operator import add
 from typing import NamedTuple
 
-from exporter.families import (
-    TOKENS,
-)
-from exporter.model import (
-    DAY,
-    HOUR,
-    MINUTE,
-    Bucket,
-    Series,
-    Window,
-)
+from exporter.families import TOKENS
+from exporter.model import DAY, HOUR, MINUTE, Bucket, Series, Window
 
 Counts = tuple[int, ...]
 Rows = Mapping[Series, Counts]

@@ -7,17 +7,7 @@ from functools import partial
 from math import inf
 
 from exporter.ledger.ledger import Ledger
-from exporter.model import (
-    DAY,
-    ApiKey,
-    Bucket,
-    Names,
-    Organization,
-    RateLimits,
-    Report,
-    Window,
-    Workspace,
-)
+from exporter.model import DAY, ApiKey, Bucket, Names, Organization, RateLimits, Report, Window, Workspace
 from exporter.money.bill import first_day_needed
 from exporter.polling.poll import Source, Step
 from exporter.polling.windows import Days, Tiers, every

@@ -22,17 +22,8 @@ from exporter.api.retry import LONGEST_WISH, parse_retry_after
 from exporter.api.rows import API_KEY_USAGE, USAGE, Grouping, cost_bucket, merged, timestamp, usage_bucket
 from exporter.api.wire import CostItem, UsageItem, WireBucket
 from exporter.errors import BadResponseError
-from exporter.families import (
-    BILLED,
-    USAGE_DIMENSIONS,
-)
-from exporter.model import (
-    HOUR,
-    Bucket,
-    RateLimits,
-    Series,
-    Window,
-)
+from exporter.families import BILLED, USAGE_DIMENSIONS
+from exporter.model import HOUR, Bucket, RateLimits, Series, Window
 
 START = 1_793_577_600
 WINDOW = Window(HOUR, START, START + 6 * HOUR)

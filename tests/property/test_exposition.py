@@ -10,23 +10,10 @@ from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from exporter.families import (
-    BILLED,
-    COST_LABELS,
-    TOKEN_TYPES,
-    TOKENS,
-    USAGE_DIMENSIONS,
-)
+from exporter.families import BILLED, COST_LABELS, TOKEN_TYPES, TOKENS, USAGE_DIMENSIONS
 from exporter.ledger.publication import Publication
 from exporter.metrics.page import Page
-from exporter.model import (
-    BillReading,
-    Histogram,
-    Reading,
-    Series,
-    Snapshot,
-    Watermark,
-)
+from exporter.model import BillReading, Histogram, Reading, Series, Snapshot, Watermark
 from tests.world import at
 
 NOW = at("2026-03-09T21:00:00")

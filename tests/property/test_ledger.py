@@ -6,20 +6,10 @@ from math import inf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.families import (
-    TOKENS,
-)
+from exporter.families import TOKENS
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.registers import Registers
-from exporter.model import (
-    DAY,
-    HOUR,
-    MINUTE,
-    Bucket,
-    Reading,
-    Series,
-    Window,
-)
+from exporter.model import DAY, HOUR, MINUTE, Bucket, Reading, Series, Window
 from exporter.polling.windows import Tiers, floor
 from tests.world import at
 

@@ -15,24 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from exporter.families import (
-    ESTIMATED,
-    TOKEN_TYPES,
-    TOKENS,
-)
+from exporter.families import ESTIMATED, TOKEN_TYPES, TOKENS
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.registers import Registers
-from exporter.model import (
-    DAY,
-    HOUR,
-    MINUTE,
-    Bucket,
-    Labels,
-    PriceKey,
-    Reading,
-    Series,
-    Window,
-)
+from exporter.model import DAY, HOUR, MINUTE, Bucket, Labels, PriceKey, Reading, Series, Window
 from exporter.money.estimates import by_workspace
 from exporter.money.learning import DIGITS, Day, learn
 from exporter.money.tariff import Quote, Tariff

@@ -15,16 +15,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_sta
 
 from exporter.demo.faults import Fault
 from exporter.demo.organization import DAY, HOUR, MINUTE, CostLine, Dimensions, Tokens
-from exporter.families import (
-    API_KEY_ESTIMATED,
-    API_KEY_TOKENS,
-    ESTIMATED,
-)
+from exporter.families import API_KEY_ESTIMATED, API_KEY_TOKENS, ESTIMATED
 from exporter.ledger.record import Record
 from exporter.ledger.state import StateFile
-from exporter.model import (
-    PriceKey,
-)
+from exporter.model import PriceKey
 from exporter.pricefiles import shipped
 from tests.events import OPUS, SONNET, Use, WrittenOrganization, line
 from tests.world import Page, World, at, tokens, total, watermark

@@ -36,18 +36,7 @@ from exporter.families import (
     TOKENS,
     USAGE_DIMENSIONS,
 )
-from exporter.model import (
-    DAY,
-    HOUR,
-    MINUTE,
-    MOST_BUCKETS,
-    ApiKey,
-    Bucket,
-    Organization,
-    Series,
-    Window,
-    Workspace,
-)
+from exporter.model import DAY, HOUR, MINUTE, MOST_BUCKETS, ApiKey, Bucket, Organization, Series, Window, Workspace
 
 KEY = "sk-ant-admin01-canary"
 MONDAY = 1_793_577_600  # 2026-11-02T00:00:00Z

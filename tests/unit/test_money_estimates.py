@@ -10,14 +10,7 @@ from exporter.families import (
     TOKENS,
     UNPRICED,
 )
-from exporter.model import (
-    DAY,
-    HOUR,
-    MINUTE,
-    Bucket,
-    PriceKey,
-    Series,
-)
+from exporter.model import DAY, HOUR, MINUTE, Bucket, PriceKey, Series
 from exporter.money.estimates import News, by_api_key, by_workspace
 from exporter.money.table import Cell
 

@@ -4,21 +4,8 @@ from decimal import Decimal
 import pytest
 
 from exporter import pricefiles
-from exporter.families import (
-    BILLED,
-    SERVER_TOOL_REQUESTS,
-    TOKEN_TYPES,
-    TOKENS,
-)
-from exporter.model import (
-    DAY,
-    HOUR,
-    Bucket,
-    Price,
-    PriceKey,
-    Series,
-    Window,
-)
+from exporter.families import BILLED, SERVER_TOOL_REQUESTS, TOKEN_TYPES, TOKENS
+from exporter.model import DAY, HOUR, Bucket, Price, PriceKey, Series, Window
 from exporter.money.learning import Day, Learned, learn, undated
 from exporter.money.money import Filters, Money
 from exporter.money.prices import Prices

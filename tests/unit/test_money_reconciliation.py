@@ -1,15 +1,7 @@
 from decimal import Decimal
 
-from exporter.families import (
-    API_KEY_ESTIMATED,
-    ESTIMATED,
-    UNPRICED,
-)
-from exporter.model import (
-    DAY,
-    Amounts,
-    Series,
-)
+from exporter.families import API_KEY_ESTIMATED, ESTIMATED, UNPRICED
+from exporter.model import DAY, Amounts, Series
 from exporter.money.reconciliation import Reconciliation, Verdict
 from tests.world import at
 

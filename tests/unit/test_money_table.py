@@ -3,18 +3,8 @@ from math import inf
 
 import pytest
 
-from exporter.families import (
-    SERVER_TOOL_REQUESTS,
-    TOKENS,
-)
-from exporter.model import (
-    DAY,
-    HOUR,
-    MINUTE,
-    Bucket,
-    Series,
-    Window,
-)
+from exporter.families import SERVER_TOOL_REQUESTS, TOKENS
+from exporter.model import DAY, HOUR, MINUTE, Bucket, Series, Window
 from exporter.money.table import UsageTable
 from tests.world import at
 

@@ -6,12 +6,8 @@ import pytest
 
 from exporter import pricefiles
 from exporter.errors import SettingsError
-from exporter.families import (
-    TOKEN_TYPES,
-)
-from exporter.model import (
-    PriceKey,
-)
+from exporter.families import TOKEN_TYPES
+from exporter.model import PriceKey
 from exporter.money.pricelist import PriceList, PriceListError, parse
 
 SHIPPED = pricefiles.shipped()

@@ -19,27 +19,12 @@ from hypothesis import strategies as st
 from exporter.demo.faults import Fault
 from exporter.demo.organization import CostLine, Dimensions, Tokens
 from exporter.errors import ExporterError, SettingsError, StartError, StateError
-from exporter.families import (
-    BILLED,
-    COUNTED,
-    ESTIMATED,
-    FAMILIES,
-    ODOMETERS,
-    TOKENS,
-)
+from exporter.families import BILLED, COUNTED, ESTIMATED, FAMILIES, ODOMETERS, TOKENS
 from exporter.ledger.ledger import Ledger
 from exporter.ledger.record import Facts, Record, SeriesRecord
 from exporter.ledger.registers import Registers
 from exporter.ledger.state import StateFile
-from exporter.model import (
-    DAY,
-    HOUR,
-    MINUTE,
-    Bucket,
-    Organization,
-    Series,
-    Window,
-)
+from exporter.model import DAY, HOUR, MINUTE, Bucket, Organization, Series, Window
 from exporter.polling.identity import Identity
 from tests.events import OPUS, SONNET, Use, WrittenOrganization, line
 from tests.world import Page, World, at, by, total, value, watermark
