@@ -155,15 +155,15 @@ def _token_samples(day: Day) -> Iterable[tuple[PriceKey, _Sample]]:
 
 def _request_samples(day: Day) -> Iterable[tuple[str, _Sample]]:
     for lane, tool in enumerate(SERVER_TOOLS):
-        usd = sum((amount for labels, amount in day.billed.items() if labels[COST_TYPE] == tool), Decimal(0))
+        amounts = [amount for labels, amount in day.billed.items() if labels[COST_TYPE] == tool]
         rows = day.used.items()
         units = sum(
             counts[lane]
             for series, counts in rows
             if series.family == SERVER_TOOL_REQUESTS and series.labels[2] != PRIORITY
         )
-        if usd and units:
-            yield tool, _Sample(day.start, usd, units)
+        if amounts and units:
+            yield tool, _Sample(day.start, sum(amounts, Decimal(0)), units)
 
 
 def _billed_tokens(amounts: Amounts) -> Mapping[PriceKey, Decimal]:
