@@ -8,7 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Context, Decimal
-from itertools import product, takewhile
+from itertools import product
 from statistics import median
 from types import MappingProxyType
 from typing import NamedTuple, TypeVar
@@ -122,12 +122,12 @@ def _unit_price(samples: Sequence[_Sample]) -> Price | None:
     """Return the price that the newest days agree on, from the first of them on, or else the median of the newest.
 
     A price that has changed is followed as soon as a second day confirms it, from the first one on; up to ``ODD_DAYS``
-    newest ones that nothing confirms are passed over.
+    newest ones that nothing confirms are passed over, and as many between days that agree if no neighbours do.
     """
     if len(samples) < LEAST_DAYS:
         return None
-    for odd in range(min(ODD_DAYS, len(samples) - LEAST_DAYS) + 1):
-        run = _agreeing(samples[odd:])
+    for between, odd in product((0, ODD_DAYS), range(min(ODD_DAYS, len(samples) - LEAST_DAYS) + 1)):
+        run = _agreeing(samples[odd:], between)
         if len(run) >= LEAST_DAYS:
             usd, units = sum((sample.usd for sample in run), Decimal(0)), sum(sample.units for sample in run)
             since = 0 if run[-1] is samples[-1] else run[-1].day
@@ -135,10 +135,18 @@ def _unit_price(samples: Sequence[_Sample]) -> Price | None:
     return Price(DIGITS.plus(median(sample.price for sample in samples[:MOST_DAYS])), "billed")
 
 
-def _agreeing(samples: Sequence[_Sample]) -> list[_Sample]:
-    """Return the newest sample and those right behind it whose prices are the same."""
+def _agreeing(samples: Sequence[_Sample], odd: int) -> list[_Sample]:
+    """Return the newest sample and those behind it whose prices are the same, with at most ``odd`` others between."""
     newest = samples[0].price
-    return list(takewhile(lambda sample: abs(sample.price - newest) <= AGREEING * newest, samples))
+    run: list[_Sample] = []
+    for sample in samples:
+        if abs(sample.price - newest) <= AGREEING * newest:
+            run.append(sample)
+        elif odd:
+            odd -= 1
+        else:
+            break
+    return run
 
 
 def _token_samples(day: Day) -> Iterable[tuple[PriceKey, _Sample]]:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any
 
-from exporter.families import ESTIMATED, SERVER_TOOLS, TOKEN_TYPES
+from exporter.families import ESTIMATE_LABELS, ESTIMATED, SERVER_TOOLS, TOKEN_TYPES
 from exporter.model import (
     DAY,
     HOUR,
@@ -24,13 +24,14 @@ from exporter.model import (
 )
 from exporter.money.bill import Bill, month_of, month_start
 from exporter.money.estimates import Costs, News, by_api_key, by_workspace
-from exporter.money.learning import Day, undated
+from exporter.money.learning import COST_TYPE, Day, undated
 from exporter.money.pricelist import PriceList
 from exporter.money.prices import Prices
 from exporter.money.reconciliation import Reconciliation, Verdict
 from exporter.money.table import Rows, UsageTable
 
-Estimated = Callable[[int], Mapping[Series, tuple[Decimal, ...]]]
+Estimates = Mapping[Series, tuple[Decimal, ...]]
+Estimated = Callable[[int], Estimates]
 """Tells what the counters have of a day (Unix seconds)."""
 
 JUST_ENDED = 3 * HOUR
@@ -47,10 +48,23 @@ class Filters:
     models: Collection[str] = ()
     service_tiers: Collection[str] = ()
 
+    def tell(self, cost_type: str) -> bool:
+        """Tell whether it can be known what is inside: the bill has neither model nor tier for a server tool."""
+        return cost_type not in SERVER_TOOLS or not (self.models or self.service_tiers)
+
+    def told(self, estimates: Estimates) -> Estimates:
+        """Return the estimates of the inside that can be compared with the bill."""
+        place = ESTIMATE_LABELS.index("cost_type")
+        return {
+            series: usd
+            for series, usd in estimates.items()
+            if series.family != ESTIMATED or self.tell(series.labels[place])
+        }
+
     def hold(self, labels: Labels, models: Mapping[str, str]) -> bool:
         """Tell whether a line of the bill is inside; ``models`` are the usage report's names."""
         model, workspace_id, tier, *_ = labels
-        return all(
+        return self.tell(labels[COST_TYPE]) and all(
             not wanted or value in wanted
             for value, wanted in (
                 (models.get(model, model), self.models),
@@ -73,7 +87,7 @@ class Money:
         self._filters = filters
         self._is_complete = False
         self._news, self._api_key_news = News(), News()
-        self._month, self._label_sets = (0, 0), set[Labels]()
+        self._month, self._before, self._label_sets = (0, 0), set[Labels](), set[Labels]()
         self._costs: dict[int, tuple[Rows, Costs]] = {}
 
     def take_usage(self, window: Window, buckets: Collection[Bucket[int]], now: float) -> None:
@@ -137,7 +151,7 @@ class Money:
         for day in range(newest, max(since, newest - LATEST_BILL) - 1, -DAY):
             is_new = now - day - DAY <= JUST_ENDED and not self.reconciliation.has(day)
             if self.bill.is_known and (is_new or day not in self.bill.days):
-                self.reconciliation.estimated(day, estimated(day))
+                self.reconciliation.estimated(day, self._filters.told(estimated(day)))
         self.reconciliation.compare(self._billed_inside, self.models)
 
     def reading(self, now: float, until: float | None) -> MoneyReading:
@@ -201,7 +215,10 @@ class Money:
         return {labels: usd for labels, usd in lines if self._filters.hold(labels, self.models)}
 
     def _unbilled(self, month: tuple[int, int], until: float) -> Amounts:
-        """Return the estimate for the days of a month that have no bill; label sets that had one stay, at 0."""
+        """Return the estimate for the days of a month that have no bill.
+
+        Label sets that had one stay, at 0, and so do those of the day before the first look and of the month before.
+        """
         sums: defaultdict[Labels, Decimal] = defaultdict(Decimal)
         for day in range(month_start(month), int(until), DAY):
             if day not in self.bill.days:
@@ -209,9 +226,13 @@ class Money:
                     if series.family == ESTIMATED:
                         sums[series.labels] += usd
         if self._month != month:
+            self._before = self._label_sets or self._label_sets_of(int(until) // DAY * DAY - DAY, until)
             self._month, self._label_sets = month, set()
         self._label_sets |= sums.keys()
-        return {labels: sums.get(labels, Decimal(0)) for labels in self._label_sets}
+        return {labels: sums.get(labels, Decimal(0)) for labels in self._label_sets | self._before}
+
+    def _label_sets_of(self, day: int, until: float) -> set[Labels]:
+        return {series.labels for series in self._cost(day, until) if series.family == ESTIMATED}
 
     def _cost(self, day: int, until: float) -> Costs:
         rows = self.table.day(day, until)

@@ -265,6 +265,7 @@ def test_the_month_is_right_through_its_turn_and_after_a_restart(tmp_path: Path)
         page = world.run(at(moment) - world.now, scrape_every=300)
         # Before the watermark has turned there is nothing of the new month, whatever the clock says.
         assert best_known(page) == pytest.approx(spent(world, page), rel=1e-9, abs=1e-9)
+        assert UNBILLED in {name for name, _ in page}
     world.crash()
     world.now += 3 * HOUR
     world.start()
@@ -314,6 +315,17 @@ def test_the_ratio_shows_what_the_list_does_not_know(tmp_path: Path) -> None:
     world = World(organization, at("2026-03-19T22:00"), "--usage.poll-interval", "600", *TOTALS_ONLY)
     page = world.run(31 * HOUR, scrape_every=1800)
     assert value(page, RATIO) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("flag", ["--usage.models=claude-opus-5-5", "--usage.service-tiers=standard"])
+def test_under_a_filter_the_ratio_leaves_out_what_the_bill_does_not_tell_apart(flag: str) -> None:
+    searched = Tokens(output=1000, web_search=40)
+    organization = BilledOrganization(daily("2026-03-16", NOW + 4 * DAY, tokens=searched, each=900), posted=3 * HOUR)
+    flags = ("--usage.poll-interval", "600", *TOTALS_ONLY)
+    world = World(organization, at("2026-03-19T22:00"), flag, *flags)
+    page = world.run(31 * HOUR, scrape_every=1800)
+    assert total(page, ESTIMATED, cost_type="web_search") > 0
+    assert value(page, RATIO) == pytest.approx(1, abs=0.001)
 
 
 def test_a_day_that_was_caught_up_after_its_bill_is_no_estimate(tmp_path: Path) -> None:

@@ -170,9 +170,9 @@ def test_up_to_two_newest_days_that_are_odd_do_not_undo_a_change_that_was_confir
     assert price == Price(Decimal("0.00003"), "billed", NEWEST - (len(odd) + 1) * DAY)
 
 
-def test_a_change_is_not_followed_before_two_days_in_a_row_confirm_it() -> None:
+def test_a_change_is_not_followed_before_a_second_day_confirms_it() -> None:
     assert usd(days("0.030", "0.015", "0.020", "0.020", "0.020")) == Decimal("0.00002")
-    assert usd(days("0.030", "0.015", "0.030", "0.020", "0.020")) == Decimal("0.00002")
+    assert usd(days("0.030", "0.015", "0.030", "0.020", "0.020")) == Decimal("0.00003")
 
 
 def test_behind_three_odd_days_the_median_counts() -> None:
@@ -360,6 +360,16 @@ def test_a_web_search_costs_what_all_of_a_day_s_were_billed() -> None:
     bill = [search_line("0.020"), search_line("0.012", model="claude-haiku-5-5"), *others]
     found = learned([day(0, bill, usage), day(1, bill, usage)])
     assert found[:3] == ({}, {"web_search": Price(Decimal("0.008"), "billed", 0)}, frozenset())
+
+
+def test_a_correction_next_to_a_change_does_not_bring_the_old_price_back() -> None:
+    assert learned(days("0.012", "0.007", "0.012", "0.02", "0.02", "0.02", "0.02", "0.02")).tokens[OUTPUT] == Price(
+        Decimal("0.000012"), "billed", NEWEST - 2 * DAY
+    )
+
+
+def test_days_with_three_others_between_do_not_agree() -> None:
+    assert usd(days("0.012", "0.007", "0.008", "0.009", "0.012")) == Decimal("0.000009")
 
 
 def test_web_searches_follow_the_rules_of_tokens() -> None:
