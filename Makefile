@@ -2,10 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench prices readme lock clean
+.PHONY: help demo test lint bench dashboards prices readme lock clean
 
 help:  ## Say what can be made
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-6s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .venv/runtime: deploy/requirements.txt pyproject.toml
 	@echo "==> private environment in .venv, with the locked dependencies of the program"
@@ -40,6 +40,9 @@ prices:  ## Compare the list prices with those of a public package
 	@test -x .cache/prices/bin/python || $(PYTHON) -m venv .cache/prices
 	@.cache/prices/bin/python -m pip install --quiet --disable-pip-version-check --upgrade genai-prices
 	@.cache/prices/bin/python -m tests.compare_prices
+
+dashboards: .venv/dev  ## Write the dashboards' JSON anew
+	@$(BIN)/python -m grafana
 
 readme: .venv/dev  ## Write the README's tables anew
 	@$(BIN)/python -m tests.readme

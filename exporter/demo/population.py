@@ -21,6 +21,7 @@ class _Key(NamedTuple):
     status: str = "active"
     days_of_use: int | None = None
     expires: bool = False
+    first_day: float = 0
 
 
 _KEYS = {
@@ -33,6 +34,7 @@ _KEYS = {
     "coding-agent-pool": _Key("Engineering"),
     "incident-helper": _Key("Engineering"),
     "docs-writer": _Key("Engineering", days_of_use=37, expires=True),
+    "evaluation-runs": _Key("Engineering", first_day=365.5),
     "nightly-classification": _Key("Data Platform"),
     "embedding-labels": _Key("Data Platform"),
     "warehouse-insights": _Key("Data Platform"),
@@ -96,6 +98,7 @@ _STREAMS: tuple[_Row, ...] = (
     ("incident-helper", SONNET, "standard", SHORT, GLOBAL, 108, RESEARCH, "sparse"),
     ("docs-writer", SONNET, "standard", SHORT, GLOBAL, 156, CHAT, "office"),
     ("docs-writer", SONNET_4, "standard", SHORT, UNKNOWN_GEO, 54, CHAT, "office"),
+    ("evaluation-runs", SONNET, "standard", SHORT, GLOBAL, 240, AGENT, "steady"),
     ("nightly-classification", HAIKU, "batch", SHORT, GLOBAL, 18_000, LABELS, "night"),
     ("nightly-classification", HAIKU, "batch", SHORT, US, 4_800, LABELS, "night"),
     ("nightly-classification", SONNET, "batch", SHORT, GLOBAL, 1_140, LABELS, "night"),
@@ -119,13 +122,14 @@ _STREAMS: tuple[_Row, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """One combination of dimensions and how it is used; ``until`` is Unix seconds."""
+    """One combination of dimensions and how it is used; ``since`` and ``until`` are Unix seconds."""
 
     name: str
     dimensions: Dimensions
     hourly: int
     mix: Mix
     rhythm: str
+    since: int
     until: int | None
 
 
@@ -160,7 +164,7 @@ def _api_key(seed: int, started: int, name: str, workspace_ids: dict[str, str]) 
         workspace_ids[key.workspace],
         key.status,
         _end_of_use(key, started) if key.expires else None,
-        started - (30 + len(name)) * DAY,
+        started + int(key.first_day * DAY) - (30 + len(name)) * DAY,
     )
 
 
@@ -176,7 +180,8 @@ def _stream(seed: int, started: int, row: _Row, workspace_ids: dict[str, str]) -
         geo,
     )
     label = "/".join((name or "console", *dimensions[2:]))
-    return Stream(label, dimensions, 1000 * thousands, mix, rhythm, _end_of_use(key, started))
+    since = started + int(key.first_day * DAY)
+    return Stream(label, dimensions, 1000 * thousands, mix, rhythm, since, _end_of_use(key, started))
 
 
 def _end_of_use(key: _Key, started: int) -> int | None:

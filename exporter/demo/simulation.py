@@ -142,7 +142,7 @@ class SimulatedOrganization:
     def _planned_hour(self, number: int, hour: int) -> Tokens:
         stream = self._streams[number]
         ends = [end for end in (stream.until, self._quiet_after) if end is not None]
-        if hour < self.started or (ends and hour >= min(ends)):
+        if hour < stream.since or (ends and hour >= min(ends)):
             return NO_TOKENS
         return traffic.hour_tokens(self._seed, stream, hour, self._boosts(number, hour))
 

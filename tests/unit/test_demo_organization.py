@@ -138,8 +138,15 @@ def test_everything_that_a_report_can_say_is_used(organization: SimulatedOrganiz
     assert all(total(rows.values()))
     assert any(dimensions.api_key_id is None for dimensions in rows)
     assert any(dimensions.api_key_id and dimensions.workspace_id is None for dimensions in rows)
-    names = {key.id: key.name for key in organization.api_keys}
-    assert {dimensions.api_key_id for dimensions in rows} - {None} == set(names)
+    used = {key.id for key in organization.api_keys if key.name != "evaluation-runs"}
+    assert {dimensions.api_key_id for dimensions in rows} - {None} == used
+
+
+def test_one_key_is_first_used_after_a_year_and_half_a_day(organization: SimulatedOrganization) -> None:
+    (new,) = [key.id for key in organization.api_keys if key.name == "evaluation-runs"]
+    first, end = STARTED + 365 * DAY + 12 * HOUR, STARTED + 367 * DAY
+    hours = organization.usage(HOUR, first - DAY, end, end + DAY)
+    assert min(hour for hour, rows in hours.items() if new in {dimensions.api_key_id for dimensions in rows}) == first
 
 
 def test_weekends_are_quieter(organization: SimulatedOrganization) -> None:
