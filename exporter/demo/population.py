@@ -34,7 +34,7 @@ _KEYS = {
     "coding-agent-pool": _Key("Engineering"),
     "incident-helper": _Key("Engineering"),
     "docs-writer": _Key("Engineering", days_of_use=37, expires=True),
-    "evaluation-runs": _Key("Engineering", first_day=365.5),
+    "evaluation-runs": _Key("Engineering", days_of_use=396, expires=True, first_day=365.5),
     "nightly-classification": _Key("Data Platform"),
     "embedding-labels": _Key("Data Platform"),
     "warehouse-insights": _Key("Data Platform"),

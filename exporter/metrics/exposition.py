@@ -53,8 +53,8 @@ class SnapshotCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield the families that the snapshot has something for."""
         snapshot, now = self._shown()
-        for name, samples in _samples(snapshot, now).items():
-            if listed := list(samples):
+        for name, found in samples(snapshot, now).items():
+            if listed := list(found):
                 yield _family(catalog.BY_NAME[name], listed)
         if "usage" in snapshot.counters:
             yield _arrival(snapshot.counters["usage"])
@@ -71,23 +71,24 @@ def wsgi_app(registry: CollectorRegistry) -> Callable[..., Iterable[bytes]]:
     return app
 
 
-def _samples(snapshot: Snapshot, now: float) -> dict[str, Samples]:
+def samples(snapshot: Snapshot, now: float) -> dict[str, Samples]:
+    """Return the samples of a snapshot as of ``now`` (Unix seconds) by family, but for the arrival histogram."""
     counters: dict[str, list[Sample]] = {}
     for name, reading in snapshot.counters.items():
         counters |= _counters(reading, now, FAMILIES[name])
     if BILLED in counters:
         counters[BILLED] = _renamed(counters[BILLED], snapshot.models)
-    samples = counters | _states(snapshot, now)
+    shown = counters | _states(snapshot, now)
     if snapshot.bill:
-        samples |= {name: _renamed(found, snapshot.models) for name, found in _bill(snapshot.bill, now).items()}
-        samples["anthropic_cost_last_day_start_timestamp_seconds"] = [((), snapshot.bill.last_day)]
+        shown |= {name: _renamed(found, snapshot.models) for name, found in _bill(snapshot.bill, now).items()}
+        shown["anthropic_cost_last_day_start_timestamp_seconds"] = [((), snapshot.bill.last_day)]
     if snapshot.money:
-        samples |= _money(snapshot.money, now)
+        shown |= _money(snapshot.money, now)
     if snapshot.limits:
-        samples |= _limits(snapshot.limits)
-    samples |= _budget(snapshot.budget) | _names(snapshot.names, _ids(snapshot))
-    samples[catalog.SERIES.name] = [((name,), len(found)) for name, found in counters.items()]
-    return samples
+        shown |= _limits(snapshot.limits)
+    shown |= _budget(snapshot.budget) | _names(snapshot.names, _ids(snapshot))
+    shown[catalog.SERIES.name] = [((name,), len(found)) for name, found in counters.items()]
+    return shown
 
 
 def _counters(reading: Reading[Any], now: float, families: Iterable[str]) -> dict[str, list[Sample]]:

@@ -1,5 +1,6 @@
 """The real Prometheus, old and new, and the real program, for tests that look at them from outside."""
 
+import fcntl
 import functools
 import json
 import os
@@ -18,6 +19,8 @@ from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from tests import history
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 20.0
@@ -179,6 +182,9 @@ class PrometheusServer(Program):
         data = self._data("query", query=promql, time=time)
         return [{"metric": {}, "value": data["result"]}] if data["resultType"] == "scalar" else list(data["result"])
 
+    def query_range(self, promql: str, start: float, end: float, step: float) -> Result:
+        return list(self._data("query_range", query=promql, start=start, end=end, step=step)["result"])
+
     def scalar(self, promql: str, time: float | None = None) -> float:
         """Return the value of a query that gives exactly one series."""
         result = self.query(promql, time)
@@ -244,6 +250,31 @@ def prometheus(
             return running.enter_context(PrometheusServer(prometheus_leg, folder, targets, **options))
 
         yield start
+
+
+@pytest.fixture(scope="session")
+def history_blocks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the demo organisation's past, see ``tests.history``; one worker builds it for all."""
+    base = tmp_path_factory.getbasetemp()
+    blocks = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "history"
+    oldest = min(prometheus_binaries().values(), key=lambda leg: leg.version)
+    with blocks.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not blocks.exists():
+            unfinished = tmp_path_factory.mktemp("history")
+            history.build(unfinished, oldest.promtool)
+            unfinished.rename(blocks)
+    return blocks
+
+
+@pytest.fixture(scope="session")
+def history_prometheus(
+    prometheus: Callable[..., PrometheusServer], history_blocks: Path, tmp_path_factory: pytest.TempPathFactory
+) -> PrometheusServer:
+    """Start a server that has the demo organisation's past, up to ``tests.history.NOW``, and scrapes nothing."""
+    directory = tmp_path_factory.mktemp("history-prometheus")
+    shutil.copytree(history_blocks, directory / "data")
+    return prometheus({}, directory)
 
 
 @pytest.fixture

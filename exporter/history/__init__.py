@@ -1,0 +1,1 @@
+"""The past: what the exporter would have shown, and how other programs take it in."""

@@ -1,0 +1,168 @@
+"""The demo organisation's last weeks as blocks of a Prometheus: 36 days made by ``history``, and three hours live.
+
+Both count the same usage without a gap: the live counters begin, at 0, with the usage at which those before them end.
+"""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import groupby, repeat
+from operator import add, itemgetter
+from pathlib import Path
+
+import httpx
+
+from exporter.api import admin
+from exporter.api.client import Listener, Timing
+from exporter.api.credentials import Credentials
+from exporter.demo.api import AdminApi
+from exporter.demo.simulation import SimulatedOrganization
+from exporter.history.openmetrics import END, OpenMetrics, series
+from exporter.history.past import Past, Records
+from exporter.metrics.catalog import CATALOG
+from exporter.metrics.exposition import samples
+from exporter.model import DAY, HOUR, MINUTE, Bucket, Budget, Names, Number, Series, Window
+from exporter.money.bill import first_day_needed
+from exporter.money.money import Money
+from exporter.parts import new_api, new_money
+from exporter.polling.windows import every, floor, split
+from exporter.settings import load
+from tests.world import KEY, World, at
+
+NOW = int(at("2026-11-19T15:00:00"))
+"""A Thursday."""
+DAYS = 36
+LIVE = 3 * HOUR
+START, SEAM = NOW - DAYS * DAY, NOW - LIVE
+SETTLE = 5 * MINUTE
+ANCHOR = SEAM - SETTLE
+"""The usage time at which history's counters end and the live ones begin."""
+LABELS = {"job": "anthropic", "instance": "demo"}
+BUDGET = Budget(Decimal(30000), {"default": Decimal(1500)})
+FLAGS = ("--budget.monthly-usd", "30000", "--budget.workspaces", "default=1500")
+BLOCK = 162 * HOUR
+"""Seconds that a block covers: a length that Prometheus itself has; its text has less than a gigabyte."""
+
+
+def organization() -> SimulatedOrganization:
+    """Return the organisation whose past it is."""
+    return SimulatedOrganization(seed=1, started=NOW - 366 * DAY)
+
+
+class Live(World):
+    """A world whose every scrape is kept, with its time, in ``pages``."""
+
+    def __init__(self) -> None:
+        super().__init__(organization(), SEAM, *FLAGS)
+        self.pages: list[tuple[int, str]] = []
+
+    def watch(self) -> None:
+        """Scrape, once at each time after the seam; what has a time before is history's."""
+        if self.now > max([SEAM, *(time for time, _ in self.pages[-1:])]):
+            self.pages.append((int(self.now), self.scrape()))
+
+
+def live() -> Live:
+    """Return the world of the last three hours, with a page a minute."""
+    world = Live()
+    world.run(LIVE, scrape_every=MINUTE)
+    return world
+
+
+def build(directory: Path, promtool: Path) -> None:
+    """Fill ``directory`` with blocks; promtool makes one while the next one's text is written."""
+    directory.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        made = pool.submit(lambda: None)
+        for number, texts in groupby(_texts(), key=lambda text: text[0] // BLOCK):
+            path = directory / f"{number}.om"
+            with path.open("w", encoding="utf-8") as file:
+                file.writelines(map(itemgetter(1), texts))
+                file.write(END)
+            made.result()
+            made = pool.submit(_make_block, promtool, path)
+    made.result()
+
+
+def _make_block(promtool: Path, path: Path) -> None:
+    command = ("tsdb", "create-blocks-from", "openmetrics", f"--max-block-duration={BLOCK // HOUR}h", path, path.parent)
+    subprocess.run([promtool, *command], check=True, stdout=subprocess.DEVNULL)
+    path.unlink()
+
+
+def _texts() -> Iterator[tuple[int, str]]:
+    """Yield the samples of each scrape with its time."""
+    up = series("up", LABELS)
+    labels = {metric.name: metric.labels for metric in CATALOG}
+    writer = OpenMetrics(samples, labels, LABELS)
+    for time, snapshot in past().snapshots(SEAM):
+        yield time, f"{up} 1 {time}\n{writer.text(snapshot, time)}"
+    for time, page in live().pages:
+        yield time, f"{up} 1 {time}\n{_stamped(page, time)}"
+
+
+def past() -> Past:
+    """Return the past up to the seam, read through the API as it is known now."""
+    api, money = _parts()
+    today = floor(NOW, DAY)
+    bills = _read(api.cost, Window(DAY, first_day_needed(START, 0), today))
+    money.take_bill(bills)
+    for window in (Window(DAY, floor(START, DAY), today), Window(HOUR, today, floor(ANCHOR, HOUR))):
+        money.take_usage(window, every(window, _read(api.usage, window)), NOW)
+    money.complete()
+    workspaces, default_id = api.workspaces()
+    names = Names(api.organization(), workspaces, api.api_keys(workspaces, default_id))
+    records = Records(_hours(api.usage), _hours(api.api_key_usage), ANCHOR, bills, names, api.rate_limits(), BUDGET)
+    return Past(records, money, START, settle=SETTLE)
+
+
+def _parts() -> tuple[admin.AdminApi, Money]:
+    """Return the demo organisation's API, where the time stands still, and money that knows nothing yet."""
+
+    def clock() -> float:
+        return NOW
+
+    settings = load(
+        ["--api.base-url", "http://127.0.0.1"],
+        {"ANTHROPIC_ADMIN_API_KEY": KEY},
+        today=datetime.fromtimestamp(NOW, UTC).date(),
+    )
+    transport = httpx.WSGITransport(app=AdminApi(organization(), key=KEY, clock=clock))
+    timing = Timing(clock=clock, timer=clock, sleep=lambda _seconds: None)
+    api = new_api(settings, Credentials(KEY, None), timing, Listener(), lambda _field, _rows: None, transport)
+    return api, new_money(settings)
+
+
+def _hours(read: Callable[[Window], list[Bucket[int]]]) -> list[Bucket[int]]:
+    """Return usage by the hour, the last one up to the seam only."""
+    hours = Window(HOUR, floor(START, DAY), floor(ANCHOR, HOUR))
+    minutes = read(Window(MINUTE, hours.end, ANCHOR))
+    counts: dict[Series, tuple[int, ...]] = {}
+    for minute in minutes:
+        counts |= {name: tuple(map(add, counts.get(name, repeat(0)), grown)) for name, grown in minute.counts.items()}
+    return [*every(hours, _read(read, hours)), Bucket(hours.end, counts)]
+
+
+def _read(read: Callable[[Window], list[Bucket[Number]]], window: Window) -> list[Bucket[Number]]:
+    """Read page by page."""
+    return [bucket for part in split(window.width, window.start, window.end) for bucket in read(part)]
+
+
+def _stamped(page: str, time: int) -> str:
+    """Return the samples of a page with their time, as the Prometheus that scraped it keeps them."""
+    return "".join(f"{_labelled(line)} {time}\n" for line in page.splitlines() if not line.startswith("#"))
+
+
+def _labelled(line: str) -> str:
+    sample, value = line.rsplit(" ", 1)
+    name, _, labels = sample.partition("{")
+    more = series("", LABELS)[1:-1]
+    return f"{name}{{{more},{labels} {value}" if labels else f"{name}{{{more}}} {value}"
+
+
+if __name__ == "__main__":
+    build(Path(sys.argv[1]), Path(shutil.which("promtool") or "/usr/bin/promtool"))
