@@ -86,7 +86,7 @@ def timeseries(
         "spanNulls": False,
         "stacking": {"group": "A", "mode": "normal" if stacked else "none"},
     }
-    defaults: Json = {"color": {"mode": "palette-classic-by-name"}, "custom": style | dict(custom), "min": 0}
+    defaults: Json = {"color": {"mode": "palette-classic"}, "custom": style | dict(custom), "min": 0}
     if most is not None:
         defaults["max"] = most
     if steps:
@@ -115,7 +115,7 @@ def bargauge(
     options = {
         "displayMode": "basic",
         "minVizHeight": 16,
-        "namePlacement": "auto",
+        "namePlacement": "left",
         "orientation": "horizontal",
         "reduceOptions": LAST,
         "showUnfilled": True,

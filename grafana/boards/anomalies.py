@@ -1,7 +1,8 @@
 """Whether spend is out of the ordinary, and whether the budget will last: the page for whom an alert has woken."""
 
-from grafana.builder import Column, bargauge, dashboard, line, now, stat, table, target, timeseries
+from grafana.builder import Column, dashboard, line, now, stat, table, target, timeseries
 from grafana.clocks import BOTH, ESTIMATED, OWN, USAGE
+from grafana.links import TO_KEY, TO_WORKSPACE
 from grafana.looks import COUNT, SHARE, SPAN, USD, band, dashed, drawn, override, thresholds
 from grafana.queries import (
     ANY,
@@ -29,7 +30,6 @@ WINDOWS = {"1h": (1, 14.4), "6h": (6, 6.0), "1d": (24, 3.0), "7d": (168, 1.2)}
 Over an hour, office traffic alone may be four times the plan; over a week there is no excuse.
 """
 WORKSPACE_BUDGET = f"max by (workspace_id) (anthropic_workspace_budget_usd{{{ANY}}})"
-USED_BY_WORKSPACE = f"{so_far('workspace_id', where=ANY)} / on (workspace_id) {WORKSPACE_BUDGET}"
 USED = ((None, "green"), (0.8, "orange"), (1.0, "red"))
 SPIKE = 3
 NO_BUDGET = "no budget set"
@@ -37,6 +37,11 @@ KEY = "api_key_id"
 USUAL_BY_KEY = usual(KEY, counter=KEY_SPEND, where=PICKED_KEYS)
 HOUR_BY_KEY = spent_by_key("1h", KEY)
 RAISED = f"topk(10, {HOUR_BY_KEY} - ({USUAL_BY_KEY} or {HOUR_BY_KEY} * 0) > 0)"
+
+
+def _budgeted(expr: str) -> str:
+    """Return ``expr`` of the workspaces that have a budget, by name."""
+    return named(f"{expr} and on (workspace_id) {WORKSPACE_BUDGET}", "workspace")
 
 
 def _raised(expr: str) -> str:
@@ -54,7 +59,7 @@ BURN = line(
             "14.4 in an hour, 6 in six, 3 in a day, 1.2 in a week: find the workspace below before the month is "
             f"gone. {BOTH}",
             *(now(burn(window, hours), window) for window, (hours, _) in WINDOWS.items()),
-            unit="none", decimals=2, empty=NO_BUDGET,
+            unit="none", decimals=1, empty=NO_BUDGET,
             overrides=[
                 override(window, thresholds=thresholds(((None, "green"), (factor, "red"))))
                 for window, (_, factor) in WINDOWS.items()
@@ -157,7 +162,7 @@ WHO = line(
             9, "API keys above their usual hour",
             "The keys whose last hour is most above what that hour usually brings, in dollars. A key that had nothing "
             f"before has no usual hour. The drill-down shows what it does. {ESTIMATED}",
-            Column("API key", label="api_key_name"),
+            Column("API key", label="api_key_name", style=TO_KEY),
             Column("Last hour", expr=_raised(HOUR_BY_KEY), unit=USD, style={"decimals": 2, "custom_width": 110}),
             Column("Usual", expr=_raised(USUAL_BY_KEY), unit=USD, style={"decimals": 2, "custom_width": 110}),
             Column(
@@ -188,12 +193,21 @@ REST = line(
     8,
     (
         8,
-        bargauge(
+        table(
             11, "Budget used by workspace",
-            "Share of each workspace's monthly budget that is spent. A workspace without a budget is not here. "
-            f"{BOTH}",
-            now(f"sort_desc({named(USED_BY_WORKSPACE, 'workspace')})", "{{workspace_name}}"),
-            unit=SHARE, steps=USED, most=1, decimals=1, empty=NO_BUDGET,
+            f"Each workspace's month so far and its share of the monthly budget, for those that have one. {BOTH}",
+            Column("Workspace", label="workspace_name", style=TO_WORKSPACE),
+            Column(
+                "Month so far", expr=_budgeted(so_far("workspace_id", where=ANY)), unit=USD,
+                style={"decimals": 2, "custom_width": 110},
+            ),
+            Column(
+                "Used", expr=_budgeted(f"{so_far('workspace_id', where=ANY)} / on (workspace_id) {WORKSPACE_BUDGET}"),
+                unit=SHARE,
+                style={"decimals": 1, "custom_width": 80, "custom_cellOptions": {"type": "color-text"},
+                       "thresholds": thresholds(USED)},
+            ),
+            by="Used", hidden=("workspace_id",), empty=NO_BUDGET,
         ),
     ),
     (

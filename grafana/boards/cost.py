@@ -34,28 +34,28 @@ HEAD = line(
         1, "Month to date, billed",
         "Dollars of this UTC month's days that have a bill. It is what the invoice will be made of, before credits and "
         f"taxes and without Priority Tier. {BILLED}",
-        now(billed("month_to_date")), unit=EXACT_USD,
+        now(billed("month_to_date")), unit=EXACT_USD, decimals=2,
     ),
     stat(
         2, "Not billed yet",
         f"Estimated dollars of this month's days without a bill; add it to the billed month to date. {ESTIMATED}",
-        now(billed("unbilled_estimate")), unit=EXACT_USD,
+        now(billed("unbilled_estimate")), unit=EXACT_USD, decimals=2,
     ),
     stat(
         3, "Month, forecast",
         f"Month so far plus the days that are left, each like the mean of the last seven days. {BOTH}",
-        now(forecast()), unit=EXACT_USD,
+        now(forecast()), unit=EXACT_USD, decimals=2,
     ),
     stat(
         4, "Last month",
         f"Dollars of the UTC month before this one: the figure to hold against the invoice. {BILLED}",
-        now(billed("previous_month")), unit=EXACT_USD,
+        now(billed("previous_month")), unit=EXACT_USD, decimals=2,
     ),
     stat(
         5, "Budget left",
         "What is left of the whole organisation's monthly budget, whatever is selected above. Below zero it is "
         f"overspent. {BOTH}",
-        now(f"{BUDGET} - {so_far(where=ANY)}"), unit=EXACT_USD, empty="no budget set",
+        now(f"{BUDGET} - {so_far(where=ANY)}"), unit=EXACT_USD, decimals=2, empty="no budget set",
         steps=((None, "red"), (0, "text")),
     ),
     stat(
@@ -63,11 +63,11 @@ HEAD = line(
         "What was estimated of the newest whole day before its bill came, by that bill; 100 % is perfect. Outside of "
         f"95 to 105 %, look for a new discount or a model without a price. {BILLED}",
         now(f"max(anthropic_estimate_to_bill_ratio{{{ANY}}})"), unit=SHARE, decimals=1, empty="no such day yet",
-        steps=((None, "orange"), (0.95, "green"), (1.05, "orange")),
+        steps=((None, "text"), (0.001, "orange"), (0.95, "green"), (1.05, "orange")),
     ),
 )  # fmt: skip
 CHARGEBACK = line(
-    9,
+    8,
     table(
         7, "Chargeback by workspace",
         "One row for each workspace; the columns add up to the figures above. A workspace without a budget has none in "
@@ -101,18 +101,18 @@ PARTS = line(
         8, "Month so far by cost type",
         "Tokens, web search, code execution, sessions. What is not tokens or web search is billed only and never "
         f"estimated. {BOTH}",
-        now(f"sort_desc({so_far('cost_type')})", "{{cost_type}}"), unit=EXACT_USD,
+        now(f"sort_desc({so_far('cost_type')})", "{{cost_type}}"), unit=EXACT_USD, decimals=2,
     ),
     bargauge(
         9, "Month so far by model",
         "By the usage report's names of models; `none` is what the bill has no model for, such as web search. Models "
         f"that are dear and dull are the first to replace. {BOTH}",
-        now(f"sort_desc(topk(8, {so_far('model')}))", "{{model}}"), unit=EXACT_USD,
+        now(f"sort_desc(topk(8, {so_far('model')}))", "{{model}}"), unit=EXACT_USD, decimals=2,
     ),
     bargauge(
         10, "Month so far by token type",
         f"Output and uncached input are dear, cache reads cheap. `none` is not tokens. {BOTH}",
-        now(f"sort_desc({so_far('token_type')})", "{{token_type}}"), unit=EXACT_USD,
+        now(f"sort_desc({so_far('token_type')})", "{{token_type}}"), unit=EXACT_USD, decimals=2,
     ),
 )  # fmt: skip
 DAYS = line(

@@ -2,7 +2,7 @@
 
 from grafana.builder import Column, bargauge, dashboard, line, now, stat, table, target, timeseries
 from grafana.clocks import ESTIMATED, USAGE
-from grafana.looks import COUNT, SHARE, USD, override
+from grafana.looks import COUNT, SHARE, USD, override, thresholds
 from grafana.queries import (
     ANY,
     PICKED,
@@ -34,6 +34,12 @@ TOKENS_COST = f'{PICKED}, cost_type="tokens"'
 LIMITED = f'{PICKED}, service_tier="standard"'
 LIMITED_INPUT = f'{LIMITED}, token_type=~"uncached_input|cache_creation_.+"'
 LIMITED_OUTPUT = f'{LIMITED}, token_type="output"'
+
+FULL = {
+    "decimals": 0, "custom_width": 90, "custom_cellOptions": {"type": "color-text"},
+    "thresholds": thresholds(((None, "green"), (0.6, "orange"), (0.9, "red"))),
+}  # fmt: skip
+NARROW = {"custom_width": 112}
 
 
 def _by_group(tokens: str) -> str:
@@ -138,27 +144,29 @@ MODELS = line(
             "figure to compare models by. Priority Tier is left out of dollars and tokens alike. "
             f"{ESTIMATED}",
             Column("Model", label="model"),
-            Column("Spent", expr=spent(RANGE, "model"), unit=USD, style={"decimals": 2}),
-            Column("Tokens", expr=grown(TOKENS, RANGE, "model", where=PRICED), unit=COUNT),
+            Column("Spent", expr=spent(RANGE, "model"), unit=USD, style=NARROW | {"decimals": 2}),
+            Column("Tokens", expr=grown(TOKENS, RANGE, "model", where=PRICED), unit=COUNT, style=NARROW),
             Column(
                 "$ / M tokens",
                 expr=f"1e6 * {spent(RANGE, 'model', where=TOKENS_COST)} "
                 f"/ ({grown(TOKENS, RANGE, 'model', where=PRICED)} > 0)",
-                unit=USD, style={"decimals": 2},
+                unit=USD, style=NARROW | {"decimals": 2},
             ),
             Column(
                 "$ / M output",
                 expr=f"1e6 * {spent(RANGE, 'model', where=TOKENS_COST)} "
                 f"/ ({grown(TOKENS, RANGE, 'model', where=PRICED_OUTPUT)} > 0)",
-                unit=USD, style={"decimals": 2},
+                unit=USD, style=NARROW | {"decimals": 2},
             ),
             Column(
                 "Output share",
                 expr=f"{grown(TOKENS, RANGE, 'model', where=PRICED_OUTPUT)} "
                 f"/ ({grown(TOKENS, RANGE, 'model', where=PRICED)} > 0)",
-                unit=SHARE, style={"decimals": 1},
+                unit=SHARE, style=NARROW | {"decimals": 1},
             ),
-            Column("Cache hits", expr=hit_ratio(RANGE, "model", where=PRICED), unit=SHARE, style={"decimals": 1}),
+            Column(
+                "Cache hits", expr=hit_ratio(RANGE, "model", where=PRICED), unit=SHARE, style=NARROW | {"decimals": 1}
+            ),
             by="Spent",
         ),
     ),
@@ -185,14 +193,14 @@ LIMITS = line(
     ),
     (
         6,
-        bargauge(
+        table(
             13, "Fullest five minutes of a day, of the limit",
             "The most that standard tier used of its limits, in any five minutes of the last 24 hours; single minutes "
-            f"may have been fuller. Orange from 60 %, red from 90 %. {USAGE}",
-            now(_peak(LIMITED_INPUT, "input_tokens_per_minute"), "{{model_group}}, input"),
-            now(_peak(LIMITED_OUTPUT, "output_tokens_per_minute"), "{{model_group}}, output"),
-            unit=SHARE, decimals=0, most=1, steps=((None, "green"), (0.6, "orange"), (0.9, "red")),
-            empty="no limits known",
+            f"may have been fuller. Orange from 60 %, red from 90 %: ask for more, or move work to batches. {USAGE}",
+            Column("Models", label="model_group"),
+            Column("Input", expr=_peak(LIMITED_INPUT, "input_tokens_per_minute"), unit=SHARE, style=FULL),
+            Column("Output", expr=_peak(LIMITED_OUTPUT, "output_tokens_per_minute"), unit=SHARE, style=FULL),
+            by="Input", empty="no limits known",
         ),
     ),
     (
@@ -204,7 +212,7 @@ LIMITS = line(
             target(f"{per_second(SEARCHES)} * 3600", "searches"),
             target(f"{per_second(SPEND, where=SEARCH_COST)} * 3600", "dollars"),
             unit=COUNT,
-            overrides=(override("dollars", unit=USD, custom_axisPlacement="right", custom_fillOpacity=0),),
+            overrides=(override("dollars", unit=USD, decimals=2, custom_axisPlacement="right"),),
         ),
     ),
 )  # fmt: skip

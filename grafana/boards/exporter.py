@@ -1,6 +1,6 @@
 """Whether the exporter itself is well: for whoever runs it."""
 
-from grafana.builder import bargauge, dashboard, line, now, stat, target, timeseries
+from grafana.builder import Column, dashboard, line, now, stat, table, target, timeseries
 from grafana.clocks import OWN, POLLED, USAGE
 from grafana.looks import COUNT, SECONDS, SPAN, override
 from grafana.queries import ANY, total
@@ -16,9 +16,9 @@ def _rate(counter: str, by: str) -> str:
 
 
 def _quantile(quantile: float, histogram: str, by: str = "") -> str:
-    """Return a quantile of an hour of observations."""
+    """Return a quantile of an hour of observations; an hour without any has none."""
     buckets = total(f"increase({histogram}_bucket{{{ANY}}}[1h])", ", ".join(filter(None, ("le", by))))
-    return f"histogram_quantile({quantile}, {buckets})"
+    return f"histogram_quantile({quantile}, {buckets}) >= 0"
 
 
 HEAD = line(
@@ -56,7 +56,7 @@ HEAD = line(
     (
         3,
         stat(
-            4, "Restarts in 24 hours",
+            4, "Restarts, 24 h",
             "Starts of the exporter. Counters go on from the state file, so a restart costs nothing; many of them are "
             f"a reason to read the log. {OWN}",
             now(f"sum(changes(process_start_time_seconds{{{ANY}}}[1d]))"), unit=COUNT, decimals=0,
@@ -149,11 +149,21 @@ COUNTING = line(
     ),
     (
         8,
-        bargauge(
+        table(
             13, "Series by family",
-            "Series that are shown, by counter family. A family at metrics.max_series folds what comes later into "
-            f"`other`; totals stay exact. {POLLED}",
-            now(f"sort_desc(max by (family) (anthropic_exporter_series{{{ANY}}}))", "{{family}}"), unit=COUNT,
+            "Series that are shown, by counter family, and those that came in 24 hours when it was full "
+            f"(metrics.max_series) and are summed in `other`; totals stay exact. {POLLED}",
+            Column("Family", label="family"),
+            Column(
+                "Shown", expr=f"max by (family) (anthropic_exporter_series{{{ANY}}})", unit=COUNT,
+                style={"custom_width": 75},
+            ),
+            Column(
+                "Folded",
+                expr=f"sum by (family) (increase(anthropic_exporter_series_folded_total{{{ANY}}}[1d]))", unit=COUNT,
+                style={"custom_width": 75},
+            ),
+            by="Shown",
         ),
     ),
 )  # fmt: skip

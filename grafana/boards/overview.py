@@ -25,7 +25,7 @@ from grafana.variables import EVERYWHERE
 
 MOVED = "workspace_id, model"
 TODAY, YESTERDAY = spent("1d", MOVED), spent("1d", MOVED, offset="1d")
-MOVERS = f"topk(12, abs({change(TODAY, YESTERDAY)}) > 0)"
+MOVERS = f"topk(7, abs({change(TODAY, YESTERDAY)}) > 0)"
 GROWTH = ((None, "text"), (0.25, "orange"), (1.0, "red"))
 USED = ((None, "green"), (0.8, "orange"), (1.0, "red"))
 
@@ -50,7 +50,7 @@ NOW = line(
         now(spent("$__range")), unit=USD, decimals=2, relative="now/d",
     ),
     stat(
-        3, "Today against last week",
+        3, "Against a week ago",
         "Today so far against the same hours of the same weekday, a week ago. When it turns orange, the top movers say "
         f"who it is. {ESTIMATED}",
         now(f"{spent('$__range')} / ({spent('$__range', offset='1w')} > 0) - 1"),

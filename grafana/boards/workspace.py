@@ -26,6 +26,7 @@ WEEK_BY_KEY = spent_by_key("7d", KEY)
 BEFORE_BY_KEY = spent_by_key("7d", KEY, offset="1d")
 LONG_BEFORE_BY_KEY = spent_by_key("28d", KEY, offset="1d")
 WORKSPACE_BUDGETS = f'anthropic_workspace_budget_usd{{{ANY}, workspace_id=~"$workspace"}}'
+EXPIRES = f"min by ({KEY}) (anthropic_api_key_expires_timestamp_seconds{{{ANY}}})"
 MONEY = {"decimals": 2, "custom_width": 120}
 USED = ((None, "green"), (0.8, "orange"), (1.0, "red"))
 
@@ -97,7 +98,7 @@ RATES = line(
     ),
 )  # fmt: skip
 KEYS = line(
-    9,
+    11,
     (
         15,
         table(
@@ -110,9 +111,9 @@ KEYS = line(
             Column("24 hours", expr=_keys(DAY_BY_KEY), unit=USD, style=MONEY),
             Column("7 days", expr=_keys(WEEK_BY_KEY), unit=USD, style=MONEY),
             Column(
-                "Day against its week",
+                "Of a mean day",
                 expr=_keys(f"{DAY_BY_KEY} / ({WEEK_BY_KEY} / 7 > 0)"), unit=SHARE,
-                style={"decimals": 0, "custom_width": 110, "custom_cellOptions": {"type": "color-text"},
+                style={"decimals": 0, "custom_width": 125, "custom_cellOptions": {"type": "color-text"},
                        "thresholds": thresholds(((None, "text"), (1.5, "orange"), (3, "red")))},
             ),
             by="24 hours", hidden=(KEY,), totals=("Last hour", "24 hours", "7 days"), empty="no keys",
@@ -183,14 +184,11 @@ HITS = line(
         10,
         table(
             14, "Keys that expire",
-            f"Keys with an end date; what still uses them then is refused. Renew them in the Console. {POLLED}",
+            "Keys with an end date that is ahead or less than 30 days ago; what still uses them then is refused. Renew "
+            f"them in the Console. {POLLED}",
             Column("API key", label="api_key_name"),
             Column("Status", label="status", style={"custom_width": 90}),
-            Column(
-                "Expires",
-                expr=_keys(f"min by ({KEY}) (anthropic_api_key_expires_timestamp_seconds{{{ANY}}}) * 1000"),
-                unit="dateTimeFromNow",
-            ),
+            Column("Expires", expr=_keys(f"1000 * ({EXPIRES} > time() - 2592000)"), unit="dateTimeFromNow"),
             hidden=(KEY,), empty="no key expires",
         ),
     ),
