@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench dashboards prices readme lock clean
+.PHONY: help demo test lint bench dashboards pictures prices readme lock clean
 
 help:  ## Say what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -43,6 +43,9 @@ prices:  ## Compare the list prices with those of a public package
 
 dashboards: .venv/dev  ## Write the dashboards' JSON anew
 	@$(BIN)/python -m grafana
+
+pictures: .venv/dev  ## Draw the README's pictures of the dashboards anew (needs what .ci/rendering installs)
+	@RENDERING_DIR=grafana/pictures $(BIN)/python -m pytest -q tests/integration/test_rendering.py -k is_drawn
 
 readme: .venv/dev  ## Write the README's tables anew
 	@$(BIN)/python -m tests.readme

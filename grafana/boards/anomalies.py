@@ -164,11 +164,17 @@ WHO = line(
             f"before has no usual hour. The drill-down shows what it does. {ESTIMATED}",
             Column("API key", label="api_key_name", style=TO_KEY),
             Column("Last hour", expr=_raised(HOUR_BY_KEY), unit=USD, style={"decimals": 2, "custom_width": 110}),
-            Column("Usual", expr=_raised(USUAL_BY_KEY), unit=USD, style={"decimals": 2, "custom_width": 110}),
+            Column(
+                "Usual", expr=_raised(USUAL_BY_KEY), unit=USD,
+                style={"decimals": 2, "custom_width": 110, "noValue": "none"},
+            ),
             Column(
                 "Times usual", expr=_raised(f"{HOUR_BY_KEY} / ({USUAL_BY_KEY} > 0)"), unit="none",
-                style={"decimals": 1, "custom_width": 110, "custom_cellOptions": {"type": "color-text"},
-                       "thresholds": thresholds(((None, "text"), (SPIKE, "orange"), (10, "red")))},
+                style={
+                    "decimals": 1, "custom_width": 110, "noValue": "new",
+                    "custom_cellOptions": {"type": "color-text"},
+                    "thresholds": thresholds(((None, "text"), (SPIKE, "orange"), (10, "red"))),
+                },
             ),
             by="Last hour", hidden=(KEY,), empty="no key is above its usual hour",
         ),

@@ -36,7 +36,7 @@ LIMITED_INPUT = f'{LIMITED}, token_type=~"uncached_input|cache_creation_.+"'
 LIMITED_OUTPUT = f'{LIMITED}, token_type="output"'
 
 FULL = {
-    "decimals": 0, "custom_width": 90, "custom_cellOptions": {"type": "color-text"},
+    "decimals": 0, "custom_width": 90, "noValue": "no limit", "custom_cellOptions": {"type": "color-text"},
     "thresholds": thresholds(((None, "green"), (0.6, "orange"), (0.9, "red"))),
 }  # fmt: skip
 NARROW = {"custom_width": 112}

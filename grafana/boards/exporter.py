@@ -24,13 +24,13 @@ def _quantile(quantile: float, histogram: str, by: str = "") -> str:
 HEAD = line(
     4,
     (
-        6,
+        8,
         stat(
             1, "Reports",
             "Whether the last poll of each report succeeded. One that fails keeps its last values and hides no other: "
             f"see the failures below, then the log. {POLLED}",
             now(f"min by (report) (anthropic_up{{{ANY}}})", "{{report}}"), unit="none", mappings=UP,
-            options={"colorMode": "background"},
+            options={"colorMode": "background", "text": {"titleSize": 12, "valueSize": 18}},
         ),
     ),
     (
@@ -74,7 +74,7 @@ HEAD = line(
         ),
     ),
     (
-        4,
+        2,
         stat(
             6, "Version",
             f"The version that runs. Two of them at once are two writers: stop one. {OWN}",
@@ -126,7 +126,7 @@ REQUESTS = line(
 COUNTING = line(
     8,
     (
-        8,
+        7,
         timeseries(
             11, "Late and overcounted tokens",
             "Tokens per hour that came after the watermark (they still count), and tokens that the API has taken back. "
@@ -137,7 +137,7 @@ COUNTING = line(
         ),
     ),
     (
-        8,
+        7,
         timeseries(
             12, "Age of tokens when first seen",
             "How long the API takes to tell of tokens: the median, and what 99 % are under. usage.settle should be "
@@ -148,7 +148,7 @@ COUNTING = line(
         ),
     ),
     (
-        8,
+        10,
         table(
             13, "Series by family",
             "Series that are shown, by counter family, and those that came in 24 hours when it was full "
@@ -204,5 +204,5 @@ BOARD = dashboard(
     "Whether the exporter polls, keeps and counts as it should, and how fresh its figures are.",
     [HEAD, FRESHNESS, REQUESTS, COUNTING, STATE],
     [DATA_SOURCE, JOB],
-    "now-6h",
+    "now-3h",
 )

@@ -23,6 +23,7 @@ from grafana.queries import (
 )
 from grafana.variables import EVERYWHERE
 
+NARROW = {"decimals": 2, "custom_width": 90}
 MOVED = "workspace_id, model"
 TODAY, YESTERDAY = spent("1d", MOVED), spent("1d", MOVED, offset="1d")
 MOVERS = f"topk(7, abs({change(TODAY, YESTERDAY)}) > 0)"
@@ -50,7 +51,7 @@ NOW = line(
         now(spent("$__range")), unit=USD, decimals=2, relative="now/d",
     ),
     stat(
-        3, "Against a week ago",
+        3, "Week on week",
         "Today so far against the same hours of the same weekday, a week ago. When it turns orange, the top movers say "
         f"who it is. {ESTIMATED}",
         now(f"{spent('$__range')} / ({spent('$__range', offset='1w')} > 0) - 1"),
@@ -114,15 +115,15 @@ MONTH = line(
         10, "Top movers: last 24 hours against the 24 before",
         "The workspaces and models whose spend changed most, either way. Open the workspace's drill-down to see "
         f"which key it is. {ESTIMATED}",
-        Column("Workspace", label="workspace_name", style=TO_WORKSPACE),
+        Column("Workspace", label="workspace_name", style=TO_WORKSPACE | {"custom_width": 120}),
         Column("Model", label="model"),
-        Column("Last 24 h", expr=_moved(TODAY), unit=USD, style={"decimals": 2, "custom_width": 105}),
-        Column("Before", expr=_moved(YESTERDAY), unit=USD, style={"decimals": 2, "custom_width": 105}),
-        Column("Change", expr=_moved(change(TODAY, YESTERDAY)), unit=USD, style={"decimals": 2, "custom_width": 105}),
+        Column("Last 24 h", expr=_moved(f"{TODAY} or {YESTERDAY} * 0"), unit=USD, style=NARROW),
+        Column("Before", expr=_moved(f"{YESTERDAY} or {TODAY} * 0"), unit=USD, style=NARROW),
+        Column("Change", expr=_moved(change(TODAY, YESTERDAY)), unit=USD, style=NARROW),
         Column(
             "Change %", expr=_moved(f"{TODAY} / ({YESTERDAY} > 0) - 1"), unit=SHARE,
             style={
-                "decimals": 0, "custom_width": 95, "thresholds": thresholds(GROWTH),
+                "decimals": 0, "custom_width": 90, "noValue": "new", "thresholds": thresholds(GROWTH),
                 "custom_cellOptions": {"type": "color-text"},
             },
         ),

@@ -21,8 +21,8 @@ from grafana.queries import (
 from grafana.variables import API_KEY, EVERYWHERE
 
 KEY = "api_key_id"
+WEEK_BY_KEY = f"({spent_by_key('7d', KEY)} > 0)"
 DAY_BY_KEY = spent_by_key("1d", KEY)
-WEEK_BY_KEY = spent_by_key("7d", KEY)
 BEFORE_BY_KEY = spent_by_key("7d", KEY, offset="1d")
 LONG_BEFORE_BY_KEY = spent_by_key("28d", KEY, offset="1d")
 WORKSPACE_BUDGETS = f'anthropic_workspace_budget_usd{{{ANY}, workspace_id=~"$workspace"}}'
@@ -33,6 +33,11 @@ USED = ((None, "green"), (0.8, "orange"), (1.0, "red"))
 
 def _keys(expr: str) -> str:
     return named(expr, "api_key", also="status")
+
+
+def _in_use(expr: str) -> str:
+    """Return ``expr`` of the keys with spend in a week, each of which has a figure."""
+    return _keys(f"({expr}) and on ({KEY}) {WEEK_BY_KEY} or {WEEK_BY_KEY} * 0")
 
 
 def _awake(expr: str) -> str:
@@ -107,12 +112,12 @@ KEYS = line(
             f"key that spends though it is inactive was used before it was switched off. {ESTIMATED}",
             Column("API key", label="api_key_name", style=TO_KEY),
             Column("Status", label="status", style={"custom_width": 90}),
-            Column("Last hour", expr=_keys(spent_by_key("1h", KEY)), unit=USD, style=MONEY),
-            Column("24 hours", expr=_keys(DAY_BY_KEY), unit=USD, style=MONEY),
+            Column("Last hour", expr=_in_use(spent_by_key("1h", KEY)), unit=USD, style=MONEY),
+            Column("24 hours", expr=_in_use(DAY_BY_KEY), unit=USD, style=MONEY),
             Column("7 days", expr=_keys(WEEK_BY_KEY), unit=USD, style=MONEY),
             Column(
                 "Of a mean day",
-                expr=_keys(f"{DAY_BY_KEY} / ({WEEK_BY_KEY} / 7 > 0)"), unit=SHARE,
+                expr=_keys(f"({DAY_BY_KEY} or {WEEK_BY_KEY} * 0) / ({WEEK_BY_KEY} / 7)"), unit=SHARE,
                 style={"decimals": 0, "custom_width": 125, "custom_cellOptions": {"type": "color-text"},
                        "thresholds": thresholds(((None, "text"), (1.5, "orange"), (3, "red")))},
             ),
