@@ -45,7 +45,10 @@ dashboards: .venv/dev  ## Write the dashboards' JSON anew
 	@$(BIN)/python -m grafana
 
 pictures: .venv/dev  ## Draw the README's pictures of the dashboards anew (needs what .ci/rendering installs)
-	@RENDERING_DIR=grafana/pictures $(BIN)/python -m pytest -q tests/integration/test_rendering.py -k is_drawn
+	@RENDERING_DIR=.cache/drawn $(BIN)/python -m pytest -q tests/integration/test_rendering.py -k is_drawn
+	@test -x .cache/pictures/bin/python || $(PYTHON) -m venv .cache/pictures
+	@.cache/pictures/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pillow
+	@.cache/pictures/bin/python -m tests.shrink_pictures .cache/drawn grafana/pictures
 
 readme: .venv/dev  ## Write the README's tables anew
 	@$(BIN)/python -m tests.readme

@@ -287,6 +287,14 @@ def test_every_column_of_a_table_comes_from_its_queries() -> None:
                 assert styled <= set(rename.values()) | set(panel["transformations"][1]["options"]["indexByName"])
 
 
+def test_the_readme_lists_and_shows_every_dashboard() -> None:
+    readme = (FOLDER.parents[1] / "README.md").read_text()
+    for uid, board in BOARDS.items():
+        assert f"| {board['title'].removeprefix('Anthropic / ')} |" in readme
+        assert f"(grafana/pictures/{uid}.png)" in readme
+        assert (FOLDER.parent / f"pictures/{uid}.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_the_provisioning_files_are_what_grafana_reads() -> None:
     (source,) = yaml.safe_load((FOLDER.parent / "provisioning/datasources/prometheus.yaml").read_text())["datasources"]
     assert (source["type"], source["uid"], source["jsonData"]["timeInterval"]) == ("prometheus", "prometheus", "60s")
