@@ -61,15 +61,16 @@ def billed(family: str, by: str = "", *, where: str = PICKED) -> str:
 
 
 def per_day(by: str = "", *, where: str = PICKED) -> str:
-    """Return the dollars a day of the last seven, or of as many as there were."""
+    """Return the dollars a day of the last seven, or of as many as there were; nothing in the first hour."""
     begin = f'max(min_over_time(anthropic_usage_watermark_timestamp_seconds{{{ANY}, report="usage"}}[7d]))'
-    return f"{spent('7d', by, where=where)} / scalar(({WATERMARK} - {begin}) / 86400)"
+    return f"{spent('7d', by, where=where)} / on () group_left () (({WATERMARK} - {begin}) / 86400 > 1 / 24)"
 
 
 def forecast(by: str = "", *, where: str = PICKED) -> str:
     """Return the dollars of the month if its other days are like the last seven."""
-    known = so_far(by, where=where)
-    return f"{known} + ({per_day(by, where=where)} * scalar({LEFT_OF_MONTH}) or {known} * 0)"
+    known, rest = so_far(by, where=where), f"{per_day(by, where=where)} * scalar({LEFT_OF_MONTH})"
+    # A workspace that was idle for a week costs no more than it has.
+    return f"{known} + ({rest} or {known} * 0)" if by else f"{known} + {rest}"
 
 
 def spread(*, where: str = PICKED) -> str:

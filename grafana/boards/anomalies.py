@@ -240,7 +240,7 @@ REST = line(
             Column("Alert", label="alertname"),
             Column("Severity", label="severity", style={"custom_width": 90}),
             Column(
-                "", expr='max by (alertname, severity) (ALERTS{alertname=~"Anthropic.+", alertstate="firing"})',
+                "Firing", expr='max by (alertname, severity) (ALERTS{alertname=~"Anthropic.+", alertstate="firing"})',
                 style={"custom_hidden": True},
             ),
             empty="no alert fires",

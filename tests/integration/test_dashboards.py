@@ -16,7 +16,7 @@ from exporter.money.bill import month_of, month_start
 from exporter.polling.windows import floor
 from grafana.queries import named
 from tests.dashboards import Query, boards, filled, queries
-from tests.history import NOW, SETTLE, organization
+from tests.history import NOW, SETTLE, START, organization
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -41,6 +41,10 @@ def ask(server: "PrometheusServer", query: Query) -> "Result":
     if query.step is None:
         return server.query(query.expr, query.end)
     return server.query_range(query.expr, query.start, query.end, query.step)
+
+
+def numbers(result: "Result") -> list[float]:
+    return [float(value) for row in result for _, value in row.get("values", [row.get("value")])]
 
 
 def timed(server: "PrometheusServer", query: Query) -> "tuple[Result, float]":
@@ -109,8 +113,7 @@ def test_every_panel_has_data_within_two_seconds(history_prometheus: "Prometheus
         result, spent = timed(history_prometheus, query)
         slowest = max(slowest, (spent, query.name))
         assert result or (uid, query.title) in MAY_BE_EMPTY, f"{query.name} has no data: {query.expr}"
-        figures = [float(value) for row in result for _, value in row.get("values", [row.get("value")])]
-        assert all(abs(value) < float("inf") for value in figures), f"{query.name} is not a number"
+        assert all(abs(value) < float("inf") for value in numbers(result)), f"{query.name} is not a number"
     print(f"{uid}: slowest {slowest[0]:.2f} s, {slowest[1]}")  # noqa: T201 - for the one who looks for slow panels
     assert slowest[0] < SLOW, slowest
 
@@ -137,6 +140,14 @@ def test_an_empty_prometheus_gives_no_error(prometheus: "Callable[..., Prometheu
     for query in queries(BOARDS[uid], NOW):
         ask(server, query)
     server.terminate()
+
+
+@pytest.mark.parametrize("minutes", [1, 20, 70])
+@pytest.mark.parametrize("uid", BOARDS)
+def test_the_first_minutes_show_no_nonsense(history_prometheus: "PrometheusServer", uid: str, minutes: int) -> None:
+    for query in queries(BOARDS[uid], START + minutes * MINUTE):
+        figures = numbers(ask(history_prometheus, query))
+        assert all(abs(value) < float("inf") for value in figures), f"{query.name} is not a number"
 
 
 def test_the_variables_offer_names_for_ids(history_prometheus: "PrometheusServer") -> None:
