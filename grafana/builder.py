@@ -63,7 +63,9 @@ def stat(
         "textMode": "auto",
         "wideLayout": True,
     }
-    defaults = {"color": BY_STEPS, "mappings": list(mappings), "thresholds": thresholds(steps)}
+    # What has no value has no colour either.
+    said = [*mappings, {"type": "special", "options": {"match": "null+nan", "result": {"color": "text"}}}]
+    defaults = {"color": BY_STEPS, "mappings": said, "thresholds": thresholds(steps)}
     return _panel("stat", number, title, description, targets, defaults, shown | dict(options), **look)
 
 
@@ -82,7 +84,7 @@ def timeseries(
     style: Json = {
         "fillOpacity": 30 if stacked else 0,
         "lineWidth": 1,
-        "showPoints": "never",
+        "showPoints": "auto",
         "spanNulls": False,
         "stacking": {"group": "A", "mode": "normal" if stacked else "none"},
     }
@@ -105,13 +107,13 @@ def bargauge(
     description: str,
     *targets: Json,
     steps: Steps = ((None, "blue"),),
-    most: float | None = None,
+    least: float | None = 0,
     **look: Any,
 ) -> Json:
     """Return a panel of one horizontal bar for each series, the longest first if the query sorts them."""
-    defaults: Json = {"color": BY_STEPS, "min": 0, "thresholds": thresholds(steps)}
-    if most is not None:
-        defaults["max"] = most
+    defaults: Json = {"color": BY_STEPS, "thresholds": thresholds(steps)}
+    if least is not None:
+        defaults["min"] = least
     options = {
         "displayMode": "basic",
         "minVizHeight": 16,

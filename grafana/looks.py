@@ -8,7 +8,7 @@ from typing import Any
 
 NEUTRAL = ((None, "text"),)
 USD, EXACT_USD, SHARE = "currencyUSD", "currency:financial:$", "percentunit"
-COUNT, SECONDS, SPAN = "short", "s", "dtdurations"
+COUNT, SECONDS, DAYS = "short", "s", "suffix: days"
 BARS = {"drawStyle": "bars", "fillOpacity": 70}
 
 Json = dict[str, Any]

@@ -45,10 +45,10 @@ WORKSPACE = _query(
     'query_result(max by (workspace_id, workspace_name) (anthropic_workspace_info{job=~"$job"}))',
     regex=_named("workspace"),
 )
-MODEL = _query("model", "Model", 'label_values(anthropic_usage_tokens_total{job=~"$job"}, model)')
-SERVICE_TIER = _query(
-    "service_tier", "Service tier", 'label_values(anthropic_usage_tokens_total{job=~"$job"}, service_tier)'
-)
+USED_OR_BILLED = '{__name__=~"anthropic_usage_tokens_total|anthropic_cost_month_to_date_usd", job=~"$job"}'
+"""The bill has lines of no model and no tier: they can be chosen as ``none``."""
+MODEL = _query("model", "Model", f"label_values({USED_OR_BILLED}, model)")
+SERVICE_TIER = _query("service_tier", "Service tier", f"label_values({USED_OR_BILLED}, service_tier)")
 API_KEY = _query(
     "api_key",
     "API key",

@@ -3,7 +3,7 @@
 from grafana.builder import Column, dashboard, line, now, stat, table, target, timeseries
 from grafana.clocks import BOTH, ESTIMATED, OWN, USAGE
 from grafana.links import TO_KEY, TO_WORKSPACE
-from grafana.looks import COUNT, SHARE, SPAN, USD, band, dashed, drawn, override, thresholds
+from grafana.looks import COUNT, DAYS, SHARE, USD, band, dashed, drawn, override, thresholds
 from grafana.queries import (
     ANY,
     BUDGET,
@@ -14,12 +14,13 @@ from grafana.queries import (
     burn,
     forecast,
     grown,
+    least,
+    most,
     named,
     per_day,
     so_far,
     spent,
     spent_by_key,
-    spread,
     usual,
 )
 from grafana.variables import API_KEY, EVERYWHERE
@@ -29,7 +30,7 @@ WINDOWS = {"1h": (1, 14.4), "6h": (6, 6.0), "1d": (24, 3.0), "7d": (168, 1.2)}
 
 Over an hour, office traffic alone may be four times the plan; over a week there is no excuse.
 """
-WORKSPACE_BUDGET = f"max by (workspace_id) (anthropic_workspace_budget_usd{{{ANY}}})"
+WORKSPACE_BUDGET = f"sum by (workspace_id) (max by (job, workspace_id) (anthropic_workspace_budget_usd{{{ANY}}}))"
 USED = ((None, "green"), (0.8, "orange"), (1.0, "red"))
 SPIKE = 3
 NO_BUDGET = "no budget set"
@@ -82,16 +83,16 @@ BURN = line(
             3, "Budget lasts for",
             "Days until the organisation's budget is spent, if they are like the last seven. Compare it with the days "
             f"that are left of the month. {BOTH}",
-            now(f"clamp_min({BUDGET} - {so_far(where=ANY)}, 0) / ({per_day(where=ANY)}) * 86400"),
-            unit=SPAN, empty=NO_BUDGET,
+            now(f"clamp_min({BUDGET} - {so_far(where=ANY)}, 0) / ({per_day(where=ANY)} > 0)"),
+            unit=DAYS, decimals=1, empty="no budget, or no spend yet",
         ),
     ),
     (
         4,
         stat(
             4, "Firing alerts",
-            f"Alerts of the bundled rules that fire now; they are listed below. {OWN}",
-            now('count(ALERTS{alertname=~"Anthropic.+", alertstate="firing"}) or vector(0)'), unit=COUNT,
+            f"Alerts called Anthropic… that fire now, by the rules of this Prometheus; they are listed below. {OWN}",
+            now('count(ALERTS{alertname=~"Anthropic.+", alertstate="firing"})'), unit=COUNT, empty="none",
             steps=((None, "green"), (1, "red")),
         ),
     ),
@@ -143,8 +144,8 @@ PACE = line(
         "What the month was forecast to come to, as the month went on, with a band that holds four times in five. "
         f"Where the band is below the dashed line, the budget lasts. {BOTH}",
         target(forecast(where=ANY), "forecast", min_step="6h"),
-        target(f"{forecast(where=ANY)} - {spread(where=ANY)}", "low", min_step="6h"),
-        target(f"{forecast(where=ANY)} + {spread(where=ANY)}", "high", min_step="6h"),
+        target(least(where=ANY), "low", min_step="6h"),
+        target(most(where=ANY), "high", min_step="6h"),
         target(BUDGET, "budget", min_step="6h"),
         unit=USD, relative="now/M",
         overrides=(
@@ -176,7 +177,7 @@ WHO = line(
                     "thresholds": thresholds(((None, "text"), (SPIKE, "orange"), (10, "red"))),
                 },
             ),
-            by="Last hour", hidden=(KEY,), empty="no key is above its usual hour",
+            by="Last hour", hidden=(KEY,), empty="none, or not by key",
         ),
     ),
     (
@@ -235,8 +236,8 @@ REST = line(
         8,
         table(
             13, "Alerts that fire",
-            "Alerts of the bundled rules, with what they are about; each one's runbook says what to do. Empty is good. "
-            f"{OWN}",
+            "Alerts called Anthropic… that fire now, by the rules of this Prometheus. Without such rules it is always "
+            f"empty. {OWN}",
             Column("Alert", label="alertname"),
             Column("Severity", label="severity", style={"custom_width": 90}),
             Column(

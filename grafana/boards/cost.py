@@ -17,7 +17,8 @@ from grafana.queries import (
 from grafana.variables import EVERYWHERE
 
 USED = ((None, "green"), (0.8, "orange"), (1.0, "red"))
-WORKSPACE_BUDGET = f"max by (workspace_id) (anthropic_workspace_budget_usd{{{ANY}}})"
+CHOSEN = f'{ANY}, workspace_id=~"$workspace"'
+WORKSPACE_BUDGET = f"sum by (workspace_id) (max by (job, workspace_id) (anthropic_workspace_budget_usd{{{CHOSEN}}}))"
 ESTIMATED_TYPES = f'{ANY}, cost_type=~"tokens|web_search"'
 MONEY = {"decimals": 2, "custom_width": 130}
 OF_DAY = "-1d5m"
@@ -26,6 +27,12 @@ OF_DAY = "-1d5m"
 
 def _rows(expr: str) -> str:
     return named(expr, "workspace")
+
+
+def _billed_at(offset: str) -> str:
+    """Return the bill of the day that begins, if it was the newest one at ``offset``."""
+    newest = f"max(anthropic_cost_last_day_start_timestamp_seconds{{{ANY}}} offset {offset})"
+    return f"(sum(anthropic_cost_last_day_usd{{{ESTIMATED_TYPES}}} offset {offset}) and on () ({newest} == time()))"
 
 
 HEAD = line(
@@ -48,7 +55,8 @@ HEAD = line(
     ),
     stat(
         4, "Last month",
-        f"Dollars of the UTC month before this one: the figure to hold against the invoice. {BILLED}",
+        "Dollars of the UTC month before this one: the figure to hold against the invoice, complete from about the 3rd "
+        f"on. {BILLED}",
         now(billed("previous_month")), unit=EXACT_USD, decimals=2,
     ),
     stat(
@@ -87,7 +95,7 @@ CHARGEBACK = line(
         Column("Budget", expr=_rows(WORKSPACE_BUDGET), unit=EXACT_USD, style=MONEY),
         Column(
             "Budget used",
-            expr=_rows(f"{so_far('workspace_id', where=ANY)} / on (workspace_id) {WORKSPACE_BUDGET}"), unit=SHARE,
+            expr=_rows(f"{so_far('workspace_id', where=CHOSEN)} / on (workspace_id) {WORKSPACE_BUDGET}"), unit=SHARE,
             style={"decimals": 1, "custom_width": 120, "thresholds": thresholds(USED),
                    "custom_cellOptions": {"type": "color-text"}},
         ),
@@ -121,7 +129,8 @@ DAYS = line(
         11, "Spend per UTC day by workspace",
         f"Dollars of the last 31 days; today's bar still grows. {ESTIMATED}",
         target(
-            named(spent("1d", "workspace_id", offset=OF_DAY), "workspace"), "{{workspace_name}}", min_step="1d"
+            named(spent("1d", "workspace_id", offset=OF_DAY), "workspace", during=f"[1d] offset {OF_DAY}"),
+            "{{workspace_name}}", min_step="1d",
         ),
         unit=EXACT_USD, stacked=True, custom=BARS, relative="31d", decimals=0,
     ),
@@ -131,9 +140,7 @@ DAYS = line(
         f"The two should be one line; days without a bill have only the estimate. {BILLED}",
         target(spent("1d", where=ANY, offset=OF_DAY), "estimate", min_step="1d"),
         target(
-            f"sum(anthropic_cost_last_day_usd{{{ESTIMATED_TYPES}}} offset -2d) "
-            f"and on () (max(anthropic_cost_last_day_start_timestamp_seconds{{{ANY}}} offset -2d) == time())",
-            "billed", min_step="1d",
+            " or ".join(map(_billed_at, ("-2d", "-60h", "-3d"))), "billed", min_step="1d",
         ),
         unit=EXACT_USD, relative="31d", decimals=0, custom={"showPoints": "always", "pointSize": 6},
         overrides=(

@@ -31,7 +31,7 @@ WRITES = grown(TOKENS, RANGE, where=f'{PICKED}, token_type=~"cache_creation_.+"'
 STANDARD = spent(RANGE, where=f'{PICKED}, service_tier="standard", cost_type="tokens"')
 TOKENS_COST = f'{PICKED}, cost_type="tokens"'
 # Batches have limits of their own, and so has what was committed to.
-LIMITED = f'{PICKED}, service_tier="standard"'
+LIMITED = f'{ANY}, service_tier="standard"'
 LIMITED_INPUT = f'{LIMITED}, token_type=~"uncached_input|cache_creation_.+"'
 LIMITED_OUTPUT = f'{LIMITED}, token_type="output"'
 
@@ -129,9 +129,9 @@ CACHE = line(
     ),
     bargauge(
         9, "Saved by caching, by workspace",
-        f"Dollars in the range. A workspace that is missing does not cache. {ESTIMATED}",
+        f"Dollars in the range. A red bar is a workspace whose cache costs more than it saves. {ESTIMATED}",
         now(f"sort_desc({named(saved(RANGE, 'workspace_id'), 'workspace')})", "{{workspace_name}}"), unit=USD,
-        steps=((None, "blue"),),
+        steps=((None, "red"), (0, "blue")), least=None,
     ),
 )  # fmt: skip
 MODELS = line(

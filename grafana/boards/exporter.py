@@ -2,8 +2,8 @@
 
 from grafana.builder import Column, dashboard, line, now, stat, table, target, timeseries
 from grafana.clocks import OWN, POLLED, USAGE
-from grafana.looks import COUNT, SECONDS, SPAN, override
-from grafana.queries import ANY, total
+from grafana.looks import COUNT, DAYS, SECONDS, override
+from grafana.queries import ANY, BEHIND, SILENT, total
 from grafana.variables import DATA_SOURCE, JOB
 
 FRESH = ((None, "green"), (1200, "orange"), (3600, "red"))
@@ -39,7 +39,7 @@ HEAD = line(
             2, "Usage is behind by",
             "Age of the newest minute that the counters have reached. Five to seven minutes is normal; more means that "
             f"polls fail. {USAGE}",
-            target(f'max(time() - anthropic_usage_watermark_timestamp_seconds{{{ANY}, report="usage"}})'),
+            target(BEHIND),
             unit=SECONDS, decimals=0, steps=FRESH,
         ),
     ),
@@ -49,8 +49,8 @@ HEAD = line(
             3, "Bill is behind by",
             "Age of the newest billed day's end. A day or two is normal; more means that the cost report fails or that "
             f"the bill is late. {POLLED}",
-            now(f"time() - max(anthropic_cost_last_day_start_timestamp_seconds{{{ANY}}}) - 86400"), unit=SPAN,
-            steps=((None, "green"), (172800, "orange"), (345600, "red")),
+            now(f"(time() - min(anthropic_cost_last_day_start_timestamp_seconds{{{ANY}}})) / 86400 - 1"),
+            unit=DAYS, decimals=1, steps=((None, "green"), (2, "orange"), (4, "red")),
         ),
     ),
     (
@@ -89,7 +89,7 @@ FRESHNESS = line(
         7, "Time since the last good poll",
         "By report. A line that climbs past its poll interval is a report that fails; a saw is normal. "
         f"{OWN}",
-        target(f"time() - max by (report) (anthropic_exporter_last_success_timestamp_seconds{{{ANY}}})", "{{report}}",
+        target(f"time() - min by (report) (anthropic_exporter_last_success_timestamp_seconds{{{ANY}}})", "{{report}}",
                min_step="1m"),
         unit=SECONDS,
     ),
@@ -183,8 +183,10 @@ STATE = line(
         12,
         stat(
             15, "Anything odd",
-            "Counts of a day that should be 0: figures that this version does not know (upgrade), series beyond the "
-            f"cap, absurd unit prices on the bill. And whether the counters went on from a state file. {OWN}",
+            "Counts of a day that should be 0: exporters that fell silent, figures that this version does not know "
+            "(upgrade), series beyond the cap, absurd unit prices on the bill. And whether the counters went on from a "
+            f"state file. {OWN}",
+            now(SILENT, "exporters silent"),
             now(f"sum(increase(anthropic_exporter_schema_drift_total{{{ANY}}}[1d])) or vector(0)", "unknown figures"),
             now(f"sum(increase(anthropic_exporter_series_folded_total{{{ANY}}}[1d]))", "series folded"),
             now(f"sum(increase(anthropic_exporter_prices_rejected_total{{{ANY}}}[1d]))", "prices rejected"),

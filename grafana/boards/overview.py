@@ -6,20 +6,22 @@ from grafana.links import TO_WORKSPACE
 from grafana.looks import COUNT, NEUTRAL, SECONDS, SHARE, USD, band, dashed, drawn, override, thresholds
 from grafana.queries import (
     ANY,
+    BEHIND,
     BUDGET,
+    SILENT,
     SPEND,
     TOKENS,
-    WATERMARK,
     change,
     forecast,
     grown,
     hit_ratio,
+    least,
+    most,
     named,
     per_second,
     saved,
     so_far,
     spent,
-    spread,
 )
 from grafana.variables import EVERYWHERE
 
@@ -46,7 +48,7 @@ NOW = line(
     ),
     stat(
         2, "Spend today",
-        "Dollars since midnight UTC. Compare it with the change beside it, not with yesterday's whole "
+        "Dollars since midnight UTC; with a fixed range, of that range. Compare it with the change beside "
         f"day. {ESTIMATED}",
         now(spent("$__range")), unit=USD, decimals=2, relative="now/d",
     ),
@@ -100,8 +102,8 @@ MONTH = line(
         f"{BOTH}",
         target(so_far(), "so far", min_step="1h"),
         target(forecast(), "forecast", min_step="6h"),
-        target(f"{forecast()} - {spread()}", "low", min_step="6h"),
-        target(f"{forecast()} + {spread()}", "high", min_step="6h"),
+        target(least(), "low", min_step="6h"),
+        target(most(), "high", min_step="6h"),
         target(BUDGET, "budget", min_step="6h"),
         unit=USD, relative="now/M",
         overrides=(
@@ -145,7 +147,7 @@ TRUST = line(
         4,
         stat(
             12, "Cache hits",
-            "Share of input tokens that came from the cache, in the range. When it drops, prompts have changed; see "
+            "Share of input tokens that came from the cache, over six hours. When it drops, prompts have changed; see "
             f"Usage & efficiency. {USAGE}",
             target(hit_ratio("6h")), unit=SHARE, decimals=1,
         ),
@@ -163,15 +165,18 @@ TRUST = line(
         6,
         stat(
             14, "Can these figures be trusted?",
-            "How far the counters are behind, how old the bill is, failing reports, tokens without a price in 24 "
-            f"hours, and the estimate by the bill of the newest day that has both. See Exporter health. {OWN}",
-            now(f"time() - {WATERMARK}", "usage is behind"),
-            now(f"time() - max(anthropic_cost_last_day_start_timestamp_seconds{{{ANY}}}) - 86400", "bill is behind"),
+            "Exporters that do not answer, how far the counters are behind, how old the bill is, failing reports, "
+            "tokens without a price in 24 hours, and the estimate by the bill of the newest day that has both. See Exporter "
+            f"health. {OWN}",
+            now(SILENT, "exporters silent"),
+            now(BEHIND, "usage is behind"),
+            now(f"time() - min(anthropic_cost_last_day_start_timestamp_seconds{{{ANY}}}) - 86400", "bill is behind"),
             now(f"count(anthropic_up{{{ANY}}}) - sum(anthropic_up{{{ANY}}})", "reports failing"),
             now(f"{grown('anthropic_unpriced_tokens_total', '1d', where=ANY)} or vector(0)", "tokens unpriced"),
             now(f"max(anthropic_estimate_to_bill_ratio{{{ANY}}})", "estimate / bill"),
             unit=COUNT, steps=NEUTRAL, options={"orientation": "horizontal"},
             overrides=(
+                override("exporters silent", thresholds=thresholds(((None, "green"), (1, "red")))),
                 override("usage is behind", unit=SECONDS, decimals=0,
                          thresholds=thresholds(((None, "green"), (1200, "orange"), (3600, "red")))),
                 override("bill is behind", unit=SECONDS, decimals=0,

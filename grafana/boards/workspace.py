@@ -76,7 +76,8 @@ HEAD = line(
         5, "Keys that spend",
         "API keys with spend in the last 24 hours, the Console counted as one. A key that nobody knows is one to "
         f"disable. {ESTIMATED}",
-        now(f"count({DAY_BY_KEY} > 0)"), unit=COUNT, empty="0",
+        now(f"count({DAY_BY_KEY} > 0) or 0 * count({spent_by_key('1d', KEY, where=ANY)})"),
+        unit=COUNT, empty="not by key",
     ),
     stat(
         6, "Cache hits",
@@ -121,7 +122,7 @@ KEYS = line(
                 style={"decimals": 0, "custom_width": 125, "custom_cellOptions": {"type": "color-text"},
                        "thresholds": thresholds(((None, "text"), (1.5, "orange"), (3, "red")))},
             ),
-            by="24 hours", hidden=(KEY,), totals=("Last hour", "24 hours", "7 days"), empty="no keys",
+            by="24 hours", hidden=(KEY,), totals=("Last hour", "24 hours", "7 days"), empty="none, or not by key",
         ),
     ),
     (
@@ -138,7 +139,7 @@ KEYS = line(
                 "28 days before", expr=_awake(f"{LONG_BEFORE_BY_KEY} or {DAY_BY_KEY} * 0"), unit=USD,
                 style={"decimals": 2, "custom_width": 120},
             ),
-            by="24 hours", hidden=(KEY,), empty="no key is new",
+            by="24 hours", hidden=(KEY,), empty="none, or not by key",
         ),
     ),
 )  # fmt: skip

@@ -14,7 +14,7 @@ from exporter.demo import bill
 from exporter.demo.organization import DAY, HOUR, MINUTE, NO_TOKENS, CostLine, Dimensions, Tokens
 from exporter.money.bill import month_of, month_start
 from exporter.polling.windows import floor
-from grafana.queries import named
+from grafana.queries import ANY, named, per_day, usual
 from tests.dashboards import Query, boards, filled, queries
 from tests.history import NOW, SETTLE, START, organization
 
@@ -28,6 +28,7 @@ pytestmark = pytest.mark.prometheus
 BOARDS = boards()
 SLOW = 2.0
 MAY_BE_EMPTY = {
+    ("anthropic-anomalies", "Firing alerts"): "as below",
     ("anthropic-anomalies", "Alerts that fire"): "no rules run here, and no alert is what everybody hopes for",
     ("anthropic-cost", "Estimate by bill"): "needs a whole day that was estimated before its bill came",
     ("anthropic-exporter", "Failed polls and retried requests per hour"): "what did not happen has no line",
@@ -248,12 +249,41 @@ def test_a_name_never_hides_money(prometheus_leg: "PrometheusLeg", tmp_path: Pat
     samples = [{"labels": f'{{{name}="{shown}"}}' if shown else "{}", "value": 7}]
     asked = {"expr": expr, "eval_time": "0m", "exp_samples": samples}
     tests = {"rule_files": [], "tests": [{"interval": "1m", "input_series": series, "promql_expr_test": [asked]}]}
-    (tmp_path / "names.yml").write_text(json.dumps(tests))  # JSON is YAML
+    promtool_agrees(prometheus_leg, tmp_path, tests)
+
+
+def promtool_agrees(leg: "PrometheusLeg", folder: Path, tests: dict[str, Any]) -> None:
+    (folder / "tests.yml").write_text(json.dumps(tests))  # JSON is YAML
     done = subprocess.run(
-        [prometheus_leg.promtool, "test", "rules", "names.yml"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
+        [leg.promtool, "test", "rules", "tests.yml"], cwd=folder, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+MOVED = {
+    "per_day": (per_day(where=ANY), "3d", 288),
+    "per_day by workspace": (f"sum({per_day('workspace_id', where=ANY)})", "3d", 288),
+    "usual": (usual("", where=ANY), "6h", 12),
+}
+"""What is worked out, when, and what it is if 12 dollars an hour are spent all the time."""
+
+
+@pytest.mark.parametrize("what", MOVED)
+def test_a_young_or_renamed_exporter_does_not_bend_what_is_usual(
+    prometheus_leg: "PrometheusLeg", tmp_path: Path, what: str
+) -> None:
+    """The exporter's instance label changes two hours before the third day is over."""
+    expr, time, expected = MOVED[what]
+    series = []
+    for instance, values in (("old", "{}+{}x840 stale"), ("new", "_x840 {}+{}x24")):
+        labels = f'instance="{instance}", job="anthropic"'
+        begin = 0 if instance == "old" else 840 * 300
+        for name, first, step in (
+            (f'anthropic_estimated_cost_usd_total{{{labels}, workspace_id="default"}}', 0, 1),
+            (f'anthropic_usage_watermark_timestamp_seconds{{{labels}, report="usage"}}', begin, 300),
+        ):
+            series.append({"series": name, "values": values.format(first, step)})
+    near = f"({filled(expr)} > bool {0.8 * expected}) * ({filled(expr)} < bool {1.1 * expected})"
+    asked = {"expr": near, "eval_time": time, "exp_samples": [{"labels": "{}", "value": 1}]}
+    tests = {"rule_files": [], "tests": [{"interval": "5m", "input_series": series, "promql_expr_test": [asked]}]}
+    promtool_agrees(prometheus_leg, tmp_path, tests)

@@ -16,10 +16,10 @@ from tests.world import at
 
 BOARDS = boards()
 TYPES = {"bargauge", "stat", "table", "text", "timeseries"}
-UNITS = {"currencyUSD", "currency:financial:$", "dateTimeFromNow", "dtdurations", "none", "percentunit", "s", "short"}
+UNITS = {"currencyUSD", "currency:financial:$", "dateTimeFromNow", "suffix: days", "none", "percentunit", "s", "short"}
 SCRAPED = {"ALERTS": {"alertname", "alertstate", "severity"}, "process_start_time_seconds": set[str]()}
 """What Prometheus or its client library names, not the exporter."""
-FROM_PROMETHEUS = {"job", "le", "__name__"}
+FROM_PROMETHEUS = {"instance", "job", "le", "__name__"}
 MADE_HERE = {"of"}
 """Labels that queries give by ``label_replace`` and take away again."""
 
