@@ -39,7 +39,8 @@ HEAD = line(
     4,
     stat(
         1, "Month to date, billed",
-        "Dollars of this UTC month's days that have a bill. It is what the invoice will be made of, before credits and "
+        "Dollars of this UTC month's days that have a bill; lines without a model or a tier, such as web search, are "
+        "`none` above. It is what the invoice will be made of, before credits and "
         f"taxes and without Priority Tier. {BILLED}",
         now(billed("month_to_date")), unit=EXACT_USD, decimals=2,
     ),

@@ -61,7 +61,8 @@ NOW = line(
     ),
     stat(
         4, "Month so far",
-        f"Dollars of this UTC month, Priority Tier left out. Finance finds its parts in Cost & chargeback. {BOTH}",
+        "Dollars of this UTC month, Priority Tier left out. What the bill has no model or tier for, such as web search, "
+        f"is `none` above. Finance finds the parts in Cost & chargeback. {BOTH}",
         now(so_far()), unit=USD, decimals=2,
     ),
     stat(
@@ -166,8 +167,8 @@ TRUST = line(
         stat(
             14, "Can these figures be trusted?",
             "Exporters that do not answer, how far the counters are behind, how old the bill is, failing reports, "
-            "tokens without a price in 24 hours, and the estimate by the bill of the newest day that has both. See Exporter "
-            f"health. {OWN}",
+            "tokens without a price in 24 hours, and the estimate by the bill of the newest day that has both. See "
+            f"Exporter health. {OWN}",
             now(SILENT, "exporters silent"),
             now(BEHIND, "usage is behind"),
             now(f"time() - min(anthropic_cost_last_day_start_timestamp_seconds{{{ANY}}}) - 86400", "bill is behind"),
