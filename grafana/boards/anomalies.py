@@ -188,7 +188,9 @@ WHO = line(
             "Dollars of each of the last 31 days, and the mean of the seven days before it. Weekends are low; a bar "
             f"that is half as high again as the line is worth a question. {ESTIMATED}",
             target(spent("1d", offset="-1d5m"), "day", min_step="1d"),
-            target(f"{spent('7d')} / count_over_time(max({USAGE_MARK})[7d:1d])", "mean of 7 days before", min_step="1d"),
+            target(
+                f"{spent('7d')} / count_over_time(max({USAGE_MARK})[7d:1d])", "mean of 7 days before", min_step="1d"
+            ),
             unit=USD, relative="31d",
             overrides=(
                 drawn("day", "blue", drawStyle="bars", fillOpacity=50),

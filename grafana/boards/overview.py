@@ -61,8 +61,8 @@ NOW = line(
     ),
     stat(
         4, "Month so far",
-        "Dollars of this UTC month, Priority Tier left out. What the bill has no model or tier for, such as web search, "
-        f"is `none` above. Finance finds the parts in Cost & chargeback. {BOTH}",
+        "Dollars of this UTC month, Priority Tier left out. What the bill has no model or tier for, such as web "
+        f"search, is `none` above. Finance finds the parts in Cost & chargeback. {BOTH}",
         now(so_far()), unit=USD, decimals=2,
     ),
     stat(
