@@ -161,7 +161,7 @@ def test_the_variables_offer_names_for_ids(history_prometheus: "PrometheusServer
     assert offered["workspace"] == {"Default", *(one.name for one in ORGANIZATION.workspaces)}
     assert offered["api_key"] >= {one.name for one in ORGANIZATION.api_keys}
     assert "claude-opus-5-5" in offered["model"]
-    assert offered["service_tier"] == {"standard", "batch", "priority"}
+    assert offered["service_tier"] == {"standard", "batch", "priority", "none"}
 
 
 def options(server: "PrometheusServer", variable: "Mapping[str, Any]") -> set[str]:
