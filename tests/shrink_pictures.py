@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-COLOURS = 96
+COLOURS = 256
 WIDTH = 1280
 
 
@@ -14,7 +14,7 @@ def shrink(source: Path, target: Path) -> None:
     with Image.open(source) as picture:
         height = round(picture.height * WIDTH / picture.width)
         small = picture.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
-        small.quantize(COLOURS, dither=Image.Dither.NONE).save(target, optimize=True)
+        small.quantize(COLOURS, kmeans=8, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 if __name__ == "__main__":
