@@ -2,7 +2,8 @@
 
 from grafana.looks import Json
 
-_CARRIED = "${datasource:queryparam}&${job:queryparam}&${__url_time_range}"
+_VARIABLES = ("datasource", "job", "model", "service_tier")
+_CARRIED = "&".join(f"${{{name}:queryparam}}" for name in _VARIABLES) + "&${__url_time_range}"
 
 
 def _link(title: str, uid: str, picked: str) -> Json:

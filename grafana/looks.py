@@ -15,6 +15,9 @@ Json = dict[str, Any]
 Steps = Sequence[tuple[float | None, str]]
 """Colours by the value from which on they hold; the first one has no value."""
 
+USED: Steps = ((None, "green"), (0.8, "orange"), (1.0, "red"))
+"""How much of a budget is spent."""
+
 
 def override(name: str, **properties: Any) -> Json:
     """Return what holds for the field called ``name`` only; ``custom_x`` stands for ``custom.x``."""
@@ -47,3 +50,8 @@ def band(low: str, high: str, color: str) -> list[Json]:
 def thresholds(steps: Steps) -> Json:
     """Return colours by value."""
     return {"mode": "absolute", "steps": [{"color": color, "value": value} for value, color in steps]}
+
+
+def coloured(steps: Steps) -> Json:
+    """Return that the figures of a table's column have colours."""
+    return {"custom_cellOptions": {"type": "color-text"}, "thresholds": thresholds(steps)}

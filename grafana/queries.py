@@ -67,6 +67,11 @@ def billed(family: str, by: str = "", *, where: str = PICKED) -> str:
     return total(f"anthropic_cost_{family}_usd{{{where}}}", by)
 
 
+def workspace_budget(*, where: str = ANY) -> str:
+    """Return the monthly budget of each workspace that has one."""
+    return f"sum by (workspace_id) (max by (job, workspace_id) (anthropic_workspace_budget_usd{{{where}}}))"
+
+
 def per_day(by: str = "", *, where: str = PICKED) -> str:
     """Return the dollars a day of the last seven, or of as many as there were; nothing in the first hour.
 

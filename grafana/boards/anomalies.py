@@ -3,7 +3,7 @@
 from grafana.builder import Column, dashboard, line, now, stat, table, target, timeseries
 from grafana.clocks import BOTH, ESTIMATED, OWN, USAGE
 from grafana.links import TO_KEY, TO_WORKSPACE
-from grafana.looks import COUNT, DAYS, SHARE, USD, band, dashed, drawn, override, thresholds
+from grafana.looks import COUNT, DAYS, SHARE, USD, USED, band, coloured, dashed, drawn, override, thresholds
 from grafana.queries import (
     ANY,
     BUDGET,
@@ -23,6 +23,7 @@ from grafana.queries import (
     spent,
     spent_by_key,
     usual,
+    workspace_budget,
 )
 from grafana.variables import API_KEY, EVERYWHERE
 
@@ -31,8 +32,7 @@ WINDOWS = {"1h": (1, 14.4), "6h": (6, 6.0), "1d": (24, 3.0), "7d": (168, 1.2)}
 
 Over an hour, office traffic alone may be four times the plan; over a week there is no excuse.
 """
-WORKSPACE_BUDGET = f"sum by (workspace_id) (max by (job, workspace_id) (anthropic_workspace_budget_usd{{{ANY}}}))"
-USED = ((None, "green"), (0.8, "orange"), (1.0, "red"))
+WORKSPACE_BUDGET = workspace_budget()
 SPIKE = 3
 NO_BUDGET = "no budget set"
 KEY = "api_key_id"
@@ -174,8 +174,8 @@ WHO = line(
                 "Times usual", expr=_raised(f"{HOUR_BY_KEY} / ({USUAL_BY_KEY} > 0)"), unit="none",
                 style={
                     "decimals": 1, "custom_width": 110, "noValue": "new",
-                    "custom_cellOptions": {"type": "color-text"},
-                    "thresholds": thresholds(((None, "text"), (SPIKE, "orange"), (10, "red"))),
+
+                    **coloured(((None, "text"), (SPIKE, "orange"), (10, "red"))),
                 },
             ),
             by="Last hour", hidden=(KEY,), empty="none, or not by key",
@@ -214,8 +214,8 @@ REST = line(
             Column(
                 "Used", expr=_budgeted(f"{so_far('workspace_id', where=ANY)} / on (workspace_id) {WORKSPACE_BUDGET}"),
                 unit=SHARE,
-                style={"decimals": 1, "custom_width": 80, "custom_cellOptions": {"type": "color-text"},
-                       "thresholds": thresholds(USED)},
+                style={"decimals": 1, "custom_width": 80,
+                       **coloured(USED)},
             ),
             by="Used", hidden=("workspace_id",), empty=NO_BUDGET,
         ),

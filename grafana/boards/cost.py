@@ -3,7 +3,7 @@
 from grafana.builder import Column, bargauge, dashboard, line, now, stat, table, target, text, timeseries
 from grafana.clocks import BILLED, BOTH, ESTIMATED
 from grafana.links import TO_WORKSPACE
-from grafana.looks import BARS, EXACT_USD, SHARE, dashed, drawn, thresholds
+from grafana.looks import BARS, EXACT_USD, SHARE, USED, coloured, dashed, drawn
 from grafana.queries import (
     ANY,
     BUDGET,
@@ -13,12 +13,12 @@ from grafana.queries import (
     named,
     so_far,
     spent,
+    workspace_budget,
 )
 from grafana.variables import EVERYWHERE
 
-USED = ((None, "green"), (0.8, "orange"), (1.0, "red"))
 CHOSEN = f'{ANY}, workspace_id=~"$workspace"'
-WORKSPACE_BUDGET = f"sum by (workspace_id) (max by (job, workspace_id) (anthropic_workspace_budget_usd{{{CHOSEN}}}))"
+WORKSPACE_BUDGET = workspace_budget(where=CHOSEN)
 ESTIMATED_TYPES = f'{ANY}, cost_type=~"tokens|web_search"'
 MONEY = {"decimals": 2, "custom_width": 130}
 OF_DAY = "-1d5m"
@@ -97,8 +97,7 @@ CHARGEBACK = line(
         Column(
             "Budget used",
             expr=_rows(f"{so_far('workspace_id', where=CHOSEN)} / on (workspace_id) {WORKSPACE_BUDGET}"), unit=SHARE,
-            style={"decimals": 1, "custom_width": 120, "thresholds": thresholds(USED),
-                   "custom_cellOptions": {"type": "color-text"}},
+            style={"decimals": 1, "custom_width": 120, **coloured(USED)},
         ),
         by="Month so far", hidden=("workspace_id",),
         totals=("Billed", "Not billed yet", "Month so far", "Share", "Last month", "Forecast", "Budget"),

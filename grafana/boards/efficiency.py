@@ -2,7 +2,7 @@
 
 from grafana.builder import Column, bargauge, dashboard, line, now, stat, table, target, timeseries
 from grafana.clocks import ESTIMATED, USAGE
-from grafana.looks import COUNT, SHARE, USD, override, thresholds
+from grafana.looks import COUNT, SHARE, USD, coloured, override
 from grafana.queries import (
     ANY,
     PICKED,
@@ -36,8 +36,8 @@ LIMITED_INPUT = f'{LIMITED}, token_type=~"uncached_input|cache_creation_.+"'
 LIMITED_OUTPUT = f'{LIMITED}, token_type="output"'
 
 FULL = {
-    "decimals": 0, "custom_width": 90, "noValue": "no limit", "custom_cellOptions": {"type": "color-text"},
-    "thresholds": thresholds(((None, "green"), (0.6, "orange"), (0.9, "red"))),
+    "decimals": 0, "custom_width": 90, "noValue": "no limit",
+    **coloured(((None, "green"), (0.6, "orange"), (0.9, "red"))),
 }  # fmt: skip
 NARROW = {"custom_width": 112}
 

@@ -3,7 +3,7 @@
 from grafana.builder import Column, dashboard, line, now, stat, table, target, timeseries
 from grafana.clocks import BOTH, ESTIMATED, OWN, USAGE
 from grafana.links import TO_WORKSPACE
-from grafana.looks import COUNT, NEUTRAL, SECONDS, SHARE, USD, band, dashed, drawn, override, thresholds
+from grafana.looks import COUNT, NEUTRAL, SECONDS, SHARE, USD, USED, band, coloured, dashed, drawn, override, thresholds
 from grafana.queries import (
     ANY,
     BEHIND,
@@ -30,7 +30,6 @@ MOVED = "workspace_id, model"
 TODAY, YESTERDAY = spent("1d", MOVED), spent("1d", MOVED, offset="1d")
 MOVERS = f"topk(7, abs({change(TODAY, YESTERDAY)}) > 0)"
 GROWTH = ((None, "text"), (0.25, "orange"), (1.0, "red"))
-USED = ((None, "green"), (0.8, "orange"), (1.0, "red"))
 
 
 def _moved(expr: str) -> str:
@@ -126,8 +125,7 @@ MONTH = line(
         Column(
             "Change %", expr=_moved(f"{TODAY} / ({YESTERDAY} > 0) - 1"), unit=SHARE,
             style={
-                "decimals": 0, "custom_width": 90, "noValue": "new", "thresholds": thresholds(GROWTH),
-                "custom_cellOptions": {"type": "color-text"},
+                "decimals": 0, "custom_width": 90, "noValue": "new", **coloured(GROWTH),
             },
         ),
         by="Change", hidden=("workspace_id",), empty="nothing moved",

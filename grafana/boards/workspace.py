@@ -3,7 +3,7 @@
 from grafana.builder import Column, dashboard, line, now, stat, table, target, timeseries
 from grafana.clocks import BOTH, ESTIMATED, POLLED, USAGE
 from grafana.links import TO_KEY
-from grafana.looks import COUNT, SHARE, USD, dashed, drawn, thresholds
+from grafana.looks import COUNT, SHARE, USD, USED, coloured, dashed, drawn
 from grafana.queries import (
     ANY,
     KEY_SPEND,
@@ -28,7 +28,6 @@ LONG_BEFORE_BY_KEY = spent_by_key("28d", KEY, offset="1d")
 WORKSPACE_BUDGETS = f'anthropic_workspace_budget_usd{{{ANY}, workspace_id=~"$workspace"}}'
 EXPIRES = f"min by ({KEY}) (anthropic_api_key_expires_timestamp_seconds{{{ANY}}})"
 MONEY = {"decimals": 2, "custom_width": 120}
-USED = ((None, "green"), (0.8, "orange"), (1.0, "red"))
 
 
 def _keys(expr: str) -> str:
@@ -119,8 +118,8 @@ KEYS = line(
             Column(
                 "Of a mean day",
                 expr=_keys(f"({DAY_BY_KEY} or {WEEK_BY_KEY} * 0) / ({WEEK_BY_KEY} / 7)"), unit=SHARE,
-                style={"decimals": 0, "custom_width": 125, "custom_cellOptions": {"type": "color-text"},
-                       "thresholds": thresholds(((None, "text"), (1.5, "orange"), (3, "red")))},
+                style={"decimals": 0, "custom_width": 125,
+                       **coloured(((None, "text"), (1.5, "orange"), (3, "red")))},
             ),
             by="24 hours", hidden=(KEY,), totals=("Last hour", "24 hours", "7 days"), empty="none, or not by key",
         ),

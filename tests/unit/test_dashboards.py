@@ -268,7 +268,7 @@ def test_links_lead_to_dashboards_that_exist_and_carry_what_was_chosen() -> None
                     variables = {one["name"] for one in BOARDS[uid]["templating"]["list"]}
                     named = set(re.findall(r"var-(\w+)=", given)) | set(re.findall(r"\$\{(\w+):queryparam\}", given))
                     assert named <= variables
-                    assert {"datasource", "job"} <= named
+                    assert {"datasource", "job", "model", "service_tier"} <= named
                     assert "${__url_time_range}" in given
                     fields = set(re.findall(r"__data\.fields\.(\w+)", given))
                     assert fields <= set(panel["transformations"][1]["options"]["indexByName"]), panel["title"]
