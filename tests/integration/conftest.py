@@ -1,4 +1,4 @@
-"""The real Prometheus, old and new, and the real program, for tests that look at them from outside."""
+"""The real Prometheus and Alertmanager, old and new, and the real program, for tests that look at them from outside."""
 
 import fcntl
 import functools
@@ -14,7 +14,7 @@ import time as clock
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, NamedTuple, NoReturn, Self, TypeAlias, TypeVar
 
 import httpx
 import pytest
@@ -34,6 +34,14 @@ class PrometheusLeg(NamedTuple):
 
     prometheus: Path
     promtool: Path
+    version: tuple[int, int]
+
+
+class AlertmanagerLeg(NamedTuple):
+    """One generation of Alertmanager: the server and its amtool."""
+
+    alertmanager: Path
+    amtool: Path
     version: tuple[int, int]
 
 
@@ -69,6 +77,24 @@ def prometheus_binaries() -> Mapping[str, PrometheusLeg]:
         if version[0] == version_of(tool)[0] and (version[0] == 2 or version >= (3, 5)):
             legs.setdefault(str(version[0]), PrometheusLeg(server, tool, version))
     return legs
+
+
+@functools.cache
+def alertmanager_binaries() -> Mapping[str, AlertmanagerLeg]:
+    """Find the legs "new" (0.27 or newer) and "old"; a leg that is not installed is left out."""
+    on_path = filter(None, map(shutil.which, ("alertmanager", "prometheus-alertmanager")))
+    legs: dict[str, AlertmanagerLeg] = {}
+    for server in (ROOT / ".cache/alertmanager/usr/bin/prometheus-alertmanager", *map(Path, on_path)):
+        tool, version = server.with_name("amtool"), version_of(server)
+        if version > (0, 0) and version_of(tool) == version:
+            legs.setdefault("new" if version >= (0, 27) else "old", AlertmanagerLeg(server, tool, version))
+    return legs
+
+
+def lacking(what: str) -> NoReturn:
+    """Skip the test, or let it fail where everything has to be there."""
+    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {what}; .ci/servers installs it on Debian 12")
+    raise AssertionError
 
 
 class Program:
@@ -138,7 +164,26 @@ class Program:
         self._reader.join(5)
 
 
-class PrometheusServer(Program):
+class Server(Program):
+    """A process of ours that says over HTTP when it is ready."""
+
+    url: str
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.push(self)
+            self.up(self._ready)
+            stack.pop_all()
+        return self
+
+    def _ready(self) -> bool | None:
+        try:
+            return self._client.get(f"{self.url}/-/ready").is_success or None
+        except httpx.TransportError:
+            return None
+
+
+class PrometheusServer(Server):
     """A Prometheus that scrapes ``targets``: the instance label to the address of the metrics page."""
 
     def __init__(
@@ -158,19 +203,6 @@ class PrometheusServer(Program):
         listen = f"--web.listen-address={self.url.removeprefix('http://')}"
         storage = (f"--storage.tsdb.path={directory / 'data'}", "--storage.tsdb.retention.time=10y")
         super().__init__([leg.prometheus, "--config.file=prometheus.yml", listen, *storage], directory, os.environ)
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.push(self)
-            self.up(self._ready)
-            stack.pop_all()
-        return self
-
-    def _ready(self) -> bool | None:
-        try:
-            return self._client.get(f"{self.url}/-/ready").is_success or None
-        except httpx.TransportError:
-            return None
 
     def _data(self, path: str, **parameters: str | float | None) -> dict[str, Any]:
         given = {name: value for name, value in parameters.items() if value is not None}
@@ -199,6 +231,27 @@ class PrometheusServer(Program):
 
     def targets(self) -> Result:
         return list(self._data("targets")["activeTargets"])
+
+
+class AlertmanagerServer(Server):
+    """An Alertmanager with this configuration (YAML); the newest that is installed, if no leg is given."""
+
+    def __init__(self, directory: Path, config: str, leg: AlertmanagerLeg | None = None) -> None:
+        legs = alertmanager_binaries()
+        leg = leg or legs.get("new") or legs.get("old") or lacking("Alertmanager with its amtool")
+        self.url = f"http://127.0.0.1:{free_port()}"
+        (directory / "alertmanager.yml").write_text(config)
+        listen = f"--web.listen-address={self.url.removeprefix('http://')}"
+        options = ("--config.file=alertmanager.yml", "--storage.path=data", "--cluster.listen-address=", listen)
+        super().__init__([leg.alertmanager, *options], directory, os.environ)
+
+    def post(self, alerts: Sequence[Mapping[str, Any]]) -> None:
+        """Tell it of alerts that fire: each with labels, and annotations if need be."""
+        self._client.post(f"{self.url}/api/v2/alerts", json=alerts).raise_for_status()
+
+    def alerts(self) -> Result:
+        """Return the alerts it knows, each with its status."""
+        return list(self._client.get(f"{self.url}/api/v2/alerts").raise_for_status().json())
 
 
 class ExporterProcess(Program):
@@ -233,9 +286,14 @@ class ExporterProcess(Program):
 def prometheus_leg(request: pytest.FixtureRequest) -> PrometheusLeg:
     leg = prometheus_binaries().get(request.param)
     if leg is None:
-        missing = f"no Prometheus {request.param}.x (3.x: 3.5 or newer) with its promtool"
-        (pytest.fail if os.environ.get("CI") else pytest.skip)(f"{missing}; .ci/servers installs it on Debian 12")
+        lacking(f"Prometheus {request.param}.x (3.x: 3.5 or newer) with its promtool")
     return leg
+
+
+@pytest.fixture(scope="session", params=["old", "new"], ids=["alertmanager-old", "alertmanager-new"])
+def alertmanager_leg(request: pytest.FixtureRequest) -> AlertmanagerLeg:
+    versions = {"old": "below 0.27", "new": "0.27 or newer"}
+    return alertmanager_binaries().get(request.param) or lacking(f"Alertmanager {versions[request.param]}, with amtool")
 
 
 @pytest.fixture(scope="session")
