@@ -70,7 +70,7 @@ def test_a_spike_while_the_exporter_was_down_reaches_the_receiver(
     assert told["labels"].items() >= {"severity": "critical", "job": "exporter", "workspace_id": "wrkspc_1"}.items()
     spoken = re.fullmatch(
         r"Workspace Research spends \$(\S+) an hour, where \$1\.00 is usual at this hour\."
-        r" Most of it is API key bot, at \$\S+ an hour\.",
+        r" The largest part is API key bot, at \$\S+ an hour\.",
         told["annotations"]["description"],
     )
     assert spoken, told
