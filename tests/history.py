@@ -6,11 +6,12 @@ Both count the same usage without a gap: the live counters begin, at 0, with the
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import groupby, repeat
+from itertools import chain, groupby, repeat
 from operator import add, itemgetter
 from pathlib import Path
 
@@ -20,8 +21,9 @@ from exporter.api import admin
 from exporter.api.client import Listener, Timing
 from exporter.api.credentials import Credentials
 from exporter.demo.api import AdminApi
+from exporter.demo.organization import Organization
 from exporter.demo.simulation import SimulatedOrganization
-from exporter.history.openmetrics import END, OpenMetrics, series
+from exporter.history.openmetrics import END, OpenMetrics, Samples, series
 from exporter.history.past import Past, Records
 from exporter.metrics.catalog import CATALOG
 from exporter.metrics.exposition import samples
@@ -54,34 +56,45 @@ def organization() -> SimulatedOrganization:
 
 
 class Live(World):
-    """A world whose every scrape is kept, with its time, in ``pages``."""
+    """A world whose every scrape of ``path`` is kept, with its time, in ``pages``."""
 
-    def __init__(self) -> None:
-        super().__init__(organization(), SEAM, *FLAGS)
+    def __init__(self, organization: Organization, seam: int, *flags: str, path: str = "/metrics") -> None:
+        super().__init__(organization, seam, *flags)
+        self._seam = seam
+        self._path = path
         self.pages: list[tuple[int, str]] = []
 
     def watch(self) -> None:
         """Scrape, once at each time after the seam; what has a time before is history's."""
-        if self.now > max([SEAM, *(time for time, _ in self.pages[-1:])]):
-            self.pages.append((int(self.now), self.scrape()))
+        if self.now > max([self._seam, *(time for time, _ in self.pages[-1:])]):
+            self.pages.append((int(self.now), self.scrape(self._path)))
 
 
 def live() -> Live:
     """Return the world of the last three hours, with a page a minute."""
-    world = Live()
+    world = Live(organization(), SEAM, *FLAGS)
     world.run(LIVE, scrape_every=MINUTE)
     return world
 
 
 def build(directory: Path, promtool: Path) -> None:
-    """Fill ``directory`` with blocks; promtool makes one while the next one's text is written."""
+    """Fill ``directory`` with the blocks of all 36 days."""
+    pages = ((time, stamped(page, time)) for time, page in live().pages)
+    make_blocks(directory, promtool, chain(past_texts(past(), SEAM), pages))
+
+
+def make_blocks(directory: Path, promtool: Path, texts: Iterable[tuple[int, str]], cuts: Sequence[int] = ()) -> None:
+    """Fill ``directory`` with blocks of samples that come with their time; no block goes on after one of ``cuts``.
+
+    promtool makes one while the next one's text is written.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(max_workers=1) as pool:
         made = pool.submit(lambda: None)
-        for number, texts in groupby(_texts(), key=lambda text: text[0] // BLOCK):
-            path = directory / f"{number}.om"
+        for number, some in groupby(texts, key=lambda text: (text[0] // BLOCK, bisect_left(cuts, text[0]))):
+            path = directory / f"{number[0]}-{number[1]}.om"
             with path.open("w", encoding="utf-8") as file:
-                file.writelines(map(itemgetter(1), texts))
+                file.writelines(map(itemgetter(1), some))
                 file.write(END)
             made.result()
             made = pool.submit(_make_block, promtool, path)
@@ -94,25 +107,26 @@ def _make_block(promtool: Path, path: Path) -> None:
     path.unlink()
 
 
-def _texts() -> Iterator[tuple[int, str]]:
-    """Yield the samples of each scrape with its time."""
-    up = series("up", LABELS)
+def past_texts(past: Past, end: int, shown: Samples = samples) -> Iterator[tuple[int, str]]:
+    """Yield the samples of each scrape with its time, up to ``end``, as ``shown`` tells them."""
     labels = {metric.name: metric.labels for metric in CATALOG}
-    writer = OpenMetrics(samples, labels, LABELS)
-    for time, snapshot in past().snapshots(SEAM):
-        yield time, f"{up} 1 {time}\n{writer.text(snapshot, time)}"
-    for time, page in live().pages:
-        yield time, f"{up} 1 {time}\n{_stamped(page, time)}"
+    writer = OpenMetrics(shown, labels, LABELS)
+    for time, snapshot in past.snapshots(end):
+        yield time, f"{_up(time)}{writer.text(snapshot, time)}"
+
+
+def _up(time: int) -> str:
+    return f"{series('up', LABELS)} 1 {time}\n"
 
 
 def past() -> Past:
     """Return the past up to the seam, read through the API as it is known now."""
-    api, money = _parts()
+    api, money = parts(organization(), NOW)
     today = floor(NOW, DAY)
-    bills = _read(api.cost, Window(DAY, first_day_needed(START, 0), today))
+    bills = read(api.cost, Window(DAY, first_day_needed(START, 0), today))
     money.take_bill(bills)
     for window in (Window(DAY, floor(START, DAY), today), Window(HOUR, today, floor(ANCHOR, HOUR))):
-        money.take_usage(window, every(window, _read(api.usage, window)), NOW)
+        money.take_usage(window, every(window, read(api.usage, window)), NOW)
     money.complete()
     workspaces, default_id = api.workspaces()
     names = Names(api.organization(), workspaces, api.api_keys(workspaces, default_id))
@@ -120,41 +134,42 @@ def past() -> Past:
     return Past(records, money, START, settle=SETTLE)
 
 
-def _parts() -> tuple[admin.AdminApi, Money]:
-    """Return the demo organisation's API, where the time stands still, and money that knows nothing yet."""
+def parts(organization: Organization, now: int) -> tuple[admin.AdminApi, Money]:
+    """Return the organisation's API, where the time stands still, and money that knows nothing yet."""
 
     def clock() -> float:
-        return NOW
+        return now
 
     settings = load(
         ["--api.base-url", "http://127.0.0.1"],
         {"ANTHROPIC_ADMIN_API_KEY": KEY},
-        today=datetime.fromtimestamp(NOW, UTC).date(),
+        today=datetime.fromtimestamp(now, UTC).date(),
     )
-    transport = httpx.WSGITransport(app=AdminApi(organization(), key=KEY, clock=clock))
+    transport = httpx.WSGITransport(app=AdminApi(organization, key=KEY, clock=clock))
     timing = Timing(clock=clock, timer=clock, sleep=lambda _seconds: None)
     api = new_api(settings, Credentials(KEY, None), timing, Listener(), lambda _field, _rows: None, transport)
     return api, new_money(settings)
 
 
-def _hours(read: Callable[[Window], list[Bucket[int]]]) -> list[Bucket[int]]:
+def _hours(report: Callable[[Window], list[Bucket[int]]]) -> list[Bucket[int]]:
     """Return usage by the hour, the last one up to the seam only."""
     hours = Window(HOUR, floor(START, DAY), floor(ANCHOR, HOUR))
-    minutes = read(Window(MINUTE, hours.end, ANCHOR))
+    minutes = report(Window(MINUTE, hours.end, ANCHOR))
     counts: dict[Series, tuple[int, ...]] = {}
     for minute in minutes:
         counts |= {name: tuple(map(add, counts.get(name, repeat(0)), grown)) for name, grown in minute.counts.items()}
-    return [*every(hours, _read(read, hours)), Bucket(hours.end, counts)]
+    return [*every(hours, read(report, hours)), Bucket(hours.end, counts)]
 
 
-def _read(read: Callable[[Window], list[Bucket[Number]]], window: Window) -> list[Bucket[Number]]:
+def read(report: Callable[[Window], list[Bucket[Number]]], window: Window) -> list[Bucket[Number]]:
     """Read page by page."""
-    return [bucket for part in split(window.width, window.start, window.end) for bucket in read(part)]
+    return [bucket for part in split(window.width, window.start, window.end) for bucket in report(part)]
 
 
-def _stamped(page: str, time: int) -> str:
+def stamped(page: str, time: int) -> str:
     """Return the samples of a page with their time, as the Prometheus that scraped it keeps them."""
-    return "".join(f"{_labelled(line)} {time}\n" for line in page.splitlines() if not line.startswith("#"))
+    lines = (f"{_labelled(line)} {time}\n" for line in page.splitlines() if not line.startswith("#"))
+    return "".join([_up(time), *lines])
 
 
 def _labelled(line: str) -> str:

@@ -34,7 +34,8 @@ def alerts_table() -> str:
     severities: dict[tuple[str, str], list[str]] = {}
     for path in RULES:
         for rule in yaml.safe_load(path.read_text())["groups"][0]["rules"]:
-            severities.setdefault((rule["alert"], rule["annotations"]["summary"]), []).append(rule["labels"]["severity"])
+            what = rule["alert"], rule["annotations"]["summary"]
+            severities.setdefault(what, []).append(rule["labels"]["severity"])
     lines = ["| alert | severity | says |", "|---|---|---|"]
     for (name, summary), known in severities.items():
         lines.append(f"| [{name}](deploy/runbooks.md#{name.lower()}) | {', '.join(dict.fromkeys(known))} | {summary} |")

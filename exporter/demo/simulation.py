@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 from exporter.demo import bill, traffic
 from exporter.demo.organization import DAY, HOUR, MINUTE, NO_TOKENS, CostLine, Dimensions, Tokens, total
-from exporter.demo.population import populate
+from exporter.demo.population import Population, populate
 
 _CHUNKS = 4
 _FINER = {DAY: HOUR, HOUR: MINUTE}
@@ -39,7 +39,8 @@ class Arrival:
 class SimulatedOrganization:
     """An organisation with usage from the full hour ``started`` for ever, or until ``quiet_after``.
 
-    The same seed has the same history, whatever is asked in whatever order.
+    The same seed has the same history, whatever is asked in whatever order. ``population`` and ``spikes`` take the
+    place of the seed's.
     """
 
     def __init__(
@@ -50,10 +51,12 @@ class SimulatedOrganization:
         arrival: Arrival | None = None,
         bill_delay: float | None = None,
         quiet_after: float | None = None,
+        population: Population | None = None,
+        spikes: Sequence[traffic.Spike] | None = None,
     ) -> None:
         self.started = started - started % HOUR
         self.name = "Simulated Organisation"
-        population = populate(seed, self.started)
+        population = population or populate(seed, self.started)
         self.id = population.organization_id
         self.default_workspace_id = population.default_workspace_id
         self.workspaces = population.workspaces
@@ -64,6 +67,7 @@ class SimulatedOrganization:
         self._delays = self._arrival.quantiles()
         self._bill_delay = bill_delay
         self._quiet_after = quiet_after
+        self._given = spikes
         self._spikes = lru_cache(maxsize=64)(self._draw_spikes)
         self._day = lru_cache(maxsize=1 << 13)(self._count_day)
         self._hour = lru_cache(maxsize=1 << 14)(self._count_hour)
@@ -128,8 +132,8 @@ class SimulatedOrganization:
         seen = sum(arrival <= as_of for arrival in arrivals)
         return tokens if seen == _CHUNKS else Tokens(*(count * seen // _CHUNKS for count in tokens))
 
-    def _draw_spikes(self, week: int) -> tuple[traffic.Spike, ...]:
-        return traffic.spikes(self._seed, week, self._streams)
+    def _draw_spikes(self, week: int) -> Sequence[traffic.Spike]:
+        return self._given if self._given is not None else traffic.spikes(self._seed, week, self._streams)
 
     def _count_day(self, number: int, day: int) -> Tokens:
         return total(self._hour(number, hour) for hour in range(day, day + DAY, HOUR))
@@ -154,7 +158,7 @@ class SimulatedOrganization:
             return minutes
         return tuple(tokens if hour + n * MINUTE < quiet else NO_TOKENS for n, tokens in enumerate(minutes))
 
-    def _boosts(self, number: int, hour: int) -> Sequence[int]:
+    def _boosts(self, number: int, hour: int) -> Sequence[float]:
         return traffic.boosts(self._streams[number], hour, self._spikes(hour - hour % traffic.WEEK))
 
     def _draw_arrivals(self, number: int, hour: int) -> tuple[tuple[float, ...], ...]:

@@ -38,7 +38,7 @@ class Spike:
     api_key_id: str | None
     start: int
     end: int
-    factor: int
+    factor: float
 
 
 def spikes(seed: int, week: int, streams: Sequence[Stream]) -> tuple[Spike, ...]:
@@ -55,7 +55,7 @@ def _spike(random: Random, week: int, api_key_id: str | None) -> Spike:
     return Spike(api_key_id, start, start + minutes * MINUTE, random.randint(3, 8))
 
 
-def boosts(stream: Stream, hour: int, weekly: Sequence[Spike]) -> Sequence[int]:
+def boosts(stream: Stream, hour: int, weekly: Sequence[Spike]) -> Sequence[float]:
     """Return by how much spikes multiply each minute of the hour."""
     mine = [
         spike
@@ -70,7 +70,7 @@ def boosts(stream: Stream, hour: int, weekly: Sequence[Spike]) -> Sequence[int]:
     ]
 
 
-def hour_tokens(seed: int, stream: Stream, hour: int, boost: Sequence[int]) -> Tokens:
+def hour_tokens(seed: int, stream: Stream, hour: int, boost: Sequence[float]) -> Tokens:
     """Return everything that the stream uses in the hour."""
     rhythm = _RHYTHMS[stream.rhythm]
     activity = rhythm.by_hour[hour % DAY // HOUR] / 10
@@ -94,7 +94,7 @@ def _is_weekend(time: int) -> bool:
     return (time // DAY + 3) % 7 >= 5
 
 
-def minute_tokens(seed: int, stream: Stream, hour: int, boost: Sequence[int], tokens: Tokens) -> tuple[Tokens, ...]:
+def minute_tokens(seed: int, stream: Stream, hour: int, boost: Sequence[float], tokens: Tokens) -> tuple[Tokens, ...]:
     """Split an hour's tokens over its 60 minutes, to the last token."""
     random = Random(f"{seed}/{stream.name}/{hour}/minutes")
     in_bursts = _RHYTHMS[stream.rhythm].in_bursts
