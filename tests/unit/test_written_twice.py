@@ -11,6 +11,9 @@ from exporter.demo.simulation import SimulatedOrganization
 from exporter.metrics.catalog import BY_NAME, CATALOG
 from exporter.model import REPORTS, PriceKey
 from exporter.pricefiles import shipped
+from grafana.boards.anomalies import SPIKE, WINDOWS
+from grafana.looks import USED
+from tests import rules
 from tests.events import SONNET, Use, WrittenOrganization, line
 from tests.readme import README, rendered
 from tests.world import TOTALS_ONLY, World, at
@@ -57,6 +60,16 @@ def test_the_readme_names_every_report_and_only_metrics_that_exist() -> None:
     assert all(f"`{report}`" in text for report in REPORTS)
     named = {re.sub(r"_(bucket|sum|count)$", "", name) for name in re.findall(r"\banthropic_[a-z_]+\w", text)}
     assert named <= BY_NAME.keys()
+
+
+def test_dashboards_colour_what_alerts_tell() -> None:
+    thresholds = {name: expr for name, expr in rules.records().items() if name.startswith(rules.THRESHOLD)}
+    numbers = {name: float(expr.removeprefix("vector(").removesuffix(")")) for name, expr in thresholds.items()}
+    burn = {name.split(":")[1]: number for name, number in numbers.items() if "budget_burn" in name}
+    assert burn == {f"budget_burn_{window}": factor for window, (_, factor) in WINDOWS.items()}
+    assert numbers["anthropic:spend_spike_ratio:warning"] == SPIKE
+    used = [numbers[f"anthropic:budget_used:{severity}"] for severity in ("warning", "critical")]
+    assert used == [step for step, _ in USED if step is not None]
 
 
 def test_the_demo_and_the_price_list_have_the_same_list_prices() -> None:
