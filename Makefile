@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench dashboards pictures prices readme lock clean
+.PHONY: help demo test lint bench backtest dashboards pictures prices readme lock clean
 
 help:  ## Say what can be made
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: .venv/dev  ## Check style, types and the import contracts
 
 bench: .venv/dev  ## Measure; prints medians, never fails
 	@for name in start series designs; do echo "==> $$name"; $(BIN)/python -m tests.benchmarks.bench_$$name; done
+
+backtest: .venv/dev  ## Replay the alert rules over five simulated weeks; prints the README's table
+	@$(BIN)/python -m tests.backtest
 
 prices:  ## Compare the list prices with those of a public package
 	@test -x .cache/prices/bin/python || $(PYTHON) -m venv .cache/prices
