@@ -3,14 +3,12 @@
 import re
 from pathlib import Path
 
-import yaml
-
 from exporter.metrics.catalog import CATALOG
 from exporter.settings import rows
+from tests.rules import alerts
 
-ROOT = Path(__file__).parents[1]
-README = ROOT / "README.md"
-RULES = tuple(ROOT / "deploy/prometheus/rules" / f"{name}.yml" for name in ("spend", "budget", "exporter"))
+README = Path(__file__).parents[1] / "README.md"
+COMPONENTS = ("spend", "budget", "exporter")
 
 
 def metrics_table() -> str:
@@ -32,10 +30,9 @@ def settings_table() -> str:
 
 def alerts_table() -> str:
     severities: dict[tuple[str, str], list[str]] = {}
-    for path in RULES:
-        for rule in yaml.safe_load(path.read_text())["groups"][0]["rules"]:
-            what = rule["alert"], rule["annotations"]["summary"]
-            severities.setdefault(what, []).append(rule["labels"]["severity"])
+    for rule in sorted(alerts(), key=lambda rule: COMPONENTS.index(rule["labels"]["component"])):
+        what = rule["alert"], rule["annotations"]["summary"]
+        severities.setdefault(what, []).append(rule["labels"]["severity"])
     lines = ["| alert | severity | says |", "|---|---|---|"]
     for (name, summary), known in severities.items():
         lines.append(f"| [{name}](deploy/runbooks.md#{name.lower()}) | {', '.join(dict.fromkeys(known))} | {summary} |")

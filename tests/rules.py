@@ -10,7 +10,7 @@ import promql_parser as promql
 import yaml
 
 from exporter.metrics.catalog import BY_NAME
-from tests.unit.test_dashboards import family, metrics_of, nodes
+from tests.promql import family, metrics_of, nodes
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "deploy/prometheus"

@@ -1,17 +1,14 @@
 """The rules as their files say them: what is recorded, level by level, and what alerts when."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import yaml
+from exporter.model import MINUTE
+from tests import rules as files
+from tests.dashboards import seconds
 
-from exporter.model import DAY, HOUR, MINUTE
-
-FOLDER = Path(__file__).parents[2] / "deploy/prometheus/rules"
-_SECONDS = {"s": 1, "m": MINUTE, "h": HOUR, "d": DAY}
 _FAMILY = re.compile(r"(?<![:\w])anthropic_\w+(?![:\w])")
 
 
@@ -45,7 +42,7 @@ class Firing(NamedTuple):
 
 def levels() -> list[list[Recording]]:
     """Return the recording rules in the order in which they can be evaluated: a level reads those before it only."""
-    rules = {rule["record"]: Recording(rule["record"], rule["expr"]) for rule in _rules() if "record" in rule}
+    rules = {rule["record"]: Recording(rule["record"], rule["expr"]) for rule in files.rules() if "record" in rule}
     depths: dict[str, int] = {}
 
     def depth(name: str) -> int:
@@ -64,18 +61,18 @@ def alerts() -> list[Alert]:
         Alert(
             rule["alert"],
             rule["expr"],
-            _seconds(rule.get("for", "0s")),
-            _seconds(rule.get("keep_firing_for", "0s")),
+            seconds(rule.get("for", "0m")),
+            seconds(rule.get("keep_firing_for", "0m")),
             rule["labels"],
         )
-        for rule in _rules()
+        for rule in files.rules()
         if "alert" in rule
     ]
 
 
 def families() -> set[str]:
     """Return the exporter's families that the rules read."""
-    return {family for rule in _rules() for family in _FAMILY.findall(rule["expr"])}
+    return {family for rule in files.rules() for family in _FAMILY.findall(rule["expr"])}
 
 
 def firings(alert: Alert, labels: Mapping[str, str], true: Iterable[int]) -> list[Firing]:
@@ -102,12 +99,3 @@ def _runs(times: Iterable[int]) -> list[tuple[int, int]]:
         else:
             runs.append((time, time))
     return runs
-
-
-def _rules() -> Sequence[Mapping[str, Any]]:
-    groups = (group for path in sorted(FOLDER.glob("*.yml")) for group in yaml.safe_load(path.read_text())["groups"])
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def _seconds(duration: str) -> int:
-    return sum(int(number) * _SECONDS[unit] for number, unit in re.findall(r"(\d+)([smhd])", duration))

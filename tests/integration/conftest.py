@@ -20,6 +20,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from exporter.demo.server import serve
 from tests import history
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -252,6 +253,40 @@ class AlertmanagerServer(Server):
     def alerts(self) -> Result:
         """Return the alerts it knows, each with its status."""
         return list(self._client.get(f"{self.url}/api/v2/alerts").raise_for_status().json())
+
+
+class Inbox:
+    """A receiver on loopback; ``messages`` are the paths and bodies that were posted to it."""
+
+    def __init__(self) -> None:
+        self.messages: list[tuple[str, dict[str, Any]]] = []
+        self._server = serve(self)
+        self.url = self._server.url
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.close()
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+        body = json.loads(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        self.messages.append((environ["PATH_INFO"], body))
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    def groups(self, **labels: str) -> list[tuple[str, list[str]]]:
+        """Return receiver and names of the alerts of each message on the groups with these labels."""
+        return sorted(
+            (path, sorted(alert["labels"]["alertname"] for alert in body["alerts"]))
+            for path, body in list(self.messages)
+            if labels == body.get("groupLabels")
+        )
+
+
+def impatient(config: str, inbox: Inbox) -> str:
+    """Return an Alertmanager's configuration without its patience, telling this inbox."""
+    return re.sub(r"http://127\.0\.0\.1:\d+", inbox.url, re.sub(r"group_wait: \w+", "group_wait: 1s", config))
 
 
 class ExporterProcess(Program):

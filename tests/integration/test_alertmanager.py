@@ -1,31 +1,23 @@
 """The example configuration in the real Alertmanager, old and new: who gets what, and what silences what."""
 
-import json
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
-from threading import Thread
 from typing import Any, NamedTuple, TypeAlias
 
 import pytest
 import yaml
 
-from tests.integration.conftest import ROOT, AlertmanagerLeg, AlertmanagerServer, Result, until
+from tests import rules
+from tests.integration.conftest import ROOT, AlertmanagerLeg, AlertmanagerServer, Inbox, Result, impatient, until
 
 pytestmark = pytest.mark.prometheus
 
 CONFIG = ROOT / "deploy/alertmanager/alertmanager.yml"
 Labels: TypeAlias = dict[str, str]
-RULES: list[Labels] = [
-    {"alertname": rule["alert"]} | rule["labels"]
-    for path in sorted((ROOT / "deploy/prometheus/rules").glob("*.yml"))
-    for group in yaml.safe_load(path.read_text())["groups"]
-    for rule in group["rules"]
-    if "alert" in rule
-]
+RULES: list[Labels] = [{"alertname": rule["alert"]} | rule["labels"] for rule in rules.alerts()]
 """The labels that the rules themselves give to their alerts."""
 TOLD = {"critical": ["pager", "team"], "warning": ["team"], "info": ["quiet"]}
 
@@ -115,53 +107,17 @@ CASES = {
 }
 
 
-class Inbox(ThreadingHTTPServer):
-    """A receiver on loopback; ``messages`` are the paths and bodies that were posted to it."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Mailbox)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.messages: list[tuple[str, dict[str, Any]]] = []
-
-    def groups(self, **labels: str) -> list[tuple[str, list[str]]]:
-        """Return receiver and names of the alerts of each message on the groups with these labels."""
-        return sorted(
-            (path, sorted(alert["labels"]["alertname"] for alert in body["alerts"]))
-            for path, body in list(self.messages)
-            if labels == body.get("groupLabels")
-        )
-
-
-class _Mailbox(BaseHTTPRequestHandler):
-    server: Inbox
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.messages.append((self.path, body))
-        self.send_response(200)
-        self.send_header("Content-Length", "2")
-        self.end_headers()
-        self.wfile.write(b"ok")
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture(scope="module")
 def inbox() -> Iterator[Inbox]:
-    with Inbox() as server:
-        thread = Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield server
-        server.shutdown()
-        thread.join()
+    with Inbox() as inbox:
+        yield inbox
 
 
 @pytest.fixture(scope="module")
 def alertmanager(
     alertmanager_leg: AlertmanagerLeg, inbox: Inbox, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[AlertmanagerServer]:
-    config = _hurried(CONFIG.read_text(), inbox)
+    config = impatient(CONFIG.read_text(), inbox)
     with AlertmanagerServer(tmp_path_factory.mktemp("alertmanager"), config, alertmanager_leg) as server:
         yield server
 
@@ -175,11 +131,6 @@ def job(jobs: Iterator[int]) -> str:
 @pytest.fixture(scope="module")
 def jobs() -> Iterator[int]:
     return count()
-
-
-def _hurried(config: str, inbox: Inbox) -> str:
-    """Return the configuration without its patience, telling this inbox."""
-    return re.sub(r"http://127\.0\.0\.1:\d+", inbox.url, re.sub(r"group_wait: \w+", "group_wait: 1s", config))
 
 
 def _examples() -> str:
@@ -281,7 +232,7 @@ def test_a_spike_and_the_key_that_made_it_are_one_message(
 def test_the_commented_slack_message_says_it_all(
     alertmanager_leg: AlertmanagerLeg, inbox: Inbox, tmp_path: Path, job: str
 ) -> None:
-    config = _hurried(_examples(), inbox).replace(
+    config = impatient(_examples(), inbox).replace(
         "api_url_file: /etc/alertmanager/slack-url", f"api_url: {inbox.url}/slack"
     )
     said = {"description": "It spends.", "dashboard_url": "http://grafana/d", "runbook_url": "http://runbook/r"}

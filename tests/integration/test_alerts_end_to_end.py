@@ -1,20 +1,20 @@
 """A spike on its whole way: API, real program, real Prometheus with the rules, real Alertmanager, receiver."""
 
-import json
 import re
-import subprocess
 import time as clock
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from exporter.demo.api import AdminApi
-from exporter.demo.organization import HOUR, MINUTE, Tokens
+from exporter.demo.organization import DAY, HOUR, MINUTE, Tokens
 from exporter.demo.server import serve
+from exporter.history.openmetrics import series
 from tests.events import SONNET, Use, WrittenOrganization
-from tests.integration.conftest import ROOT, AlertmanagerServer, until
+from tests.history import make_blocks
+from tests.integration.conftest import ROOT, AlertmanagerServer, Inbox, impatient, until
 from tests.world import KEY, World
 
 if TYPE_CHECKING:
@@ -25,10 +25,8 @@ pytestmark = [pytest.mark.prometheus, pytest.mark.process]
 RULES, CONFIG = ROOT / "deploy/prometheus/rules", ROOT / "deploy/alertmanager/alertmanager.yml"
 DOLLAR = Tokens(output=100_000)
 """What the list asks a dollar for."""
-QUICK = (
-    *("--usage.poll-interval", "1", "--usage.api-key-poll-interval", "1"),
-    *("--usage.settle", "2", "--usage.hold", "5"),
-)
+COUNTING = ("--usage.poll-interval", "1", "--usage.api-key-poll-interval", "1", "--usage.settle", "2")
+QUICK = (*COUNTING, "--usage.hold", "5")
 USUAL = {
     "organization:anthropic_estimated_cost_usd:usage_rate1h": {},
     "workspace:anthropic_estimated_cost_usd:usage_rate1h_peak": {"workspace_id": "wrkspc_1"},
@@ -50,12 +48,11 @@ def test_a_spike_while_the_exporter_was_down_reaches_the_receiver(
     spent += [Use(down + n * MINUTE, SONNET, Tokens(output=500_000)) for n in range(1, 60)]
     organization = WrittenOrganization(spent)
     _count(organization, down, tmp_path / "state.db")
-    _remember(prometheus_leg, tmp_path / "week", int(clock.time()))
-    received: list[dict[str, Any]] = []
+    _remember(prometheus_leg, tmp_path / "week/data", int(clock.time()))
     with (
         serve(AdminApi(organization, key=KEY, clock=clock.time)) as api,
-        serve(_inbox(received)) as inbox,
-        AlertmanagerServer(_folder(tmp_path / "alertmanager"), _delivering_to(inbox.url)) as alertmanager,
+        Inbox() as inbox,
+        AlertmanagerServer(tmp_path, impatient(CONFIG.read_text(), inbox)) as alertmanager,
     ):
         program = exporter_process(
             *("--api.base-url", api.url, "--state.path", str(tmp_path / "state.db"), *QUICK),
@@ -66,7 +63,7 @@ def test_a_spike_while_the_exporter_was_down_reaches_the_receiver(
             tmp_path / "week",
             config={"rule_files": [str(path) for path in _hurried(tmp_path)], "alerting": _to(alertmanager.url)},
         )
-        told = until(lambda: _found(received, "AnthropicSpendSpike"), 90, lambda: f"received: {received}")
+        told = until(lambda: _found(inbox, "AnthropicSpendSpike"), 90, lambda: f"received: {inbox.messages}")
     assert told["labels"].items() >= {"severity": "critical", "job": "exporter", "workspace_id": "wrkspc_1"}.items()
     spoken = re.fullmatch(
         r"Workspace Research spends \$(\S+) an hour, where \$1\.00 is usual at this hour\."
@@ -80,23 +77,19 @@ def test_a_spike_while_the_exporter_was_down_reaches_the_receiver(
 
 def _count(organization: WrittenOrganization, until_then: int, state: Path) -> None:
     """Let an exporter count up to a time, and stop it."""
-    world = World(organization, until_then - 10 * MINUTE, *QUICK[:4], "--usage.settle", "2", state=state)
+    world = World(organization, until_then - 10 * MINUTE, *COUNTING, state=state)
     world.run(10 * MINUTE)
     world.stop()
 
 
-def _remember(leg: "PrometheusLeg", folder: Path, now: int) -> None:
+def _remember(leg: "PrometheusLeg", data: Path, now: int) -> None:
     """Give a Prometheus the recorded series of a week in which a dollar was spent in each hour."""
-    folder.mkdir()
-    lines = [
-        f"{name}{{{','.join(f'{key}={json.dumps(word)}' for key, word in ({'job': 'exporter'} | labels).items())}}} "
-        f"{1 / HOUR} {time}\n"
+    texts = (
+        (time, f"{series(name, {'job': 'exporter'} | labels)} {1 / HOUR} {time}\n")
+        for time in range(now - 8 * DAY, now - HOUR, PACE)
         for name, labels in USUAL.items()
-        for time in range(now - 8 * 24 * HOUR, now - HOUR, PACE)
-    ]
-    (folder / "week.om").write_text("".join([*lines, "# EOF\n"]))
-    command = [str(leg.promtool), "tsdb", "create-blocks-from", "openmetrics", "week.om", "data"]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    )
+    make_blocks(data, leg.promtool, texts)
 
 
 def _hurried(folder: Path) -> Iterator[Path]:
@@ -108,33 +101,11 @@ def _hurried(folder: Path) -> Iterator[Path]:
         yield copy
 
 
-def _delivering_to(url: str) -> str:
-    """Return the example configuration, with this receiver, and without its patience."""
-    text = re.sub(r"http://127\.0\.0\.1:\d+\S*", f"{url}/", CONFIG.read_text())
-    return re.sub(r"group_wait: \w+", "group_wait: 1s", text)
-
-
 def _to(url: str) -> dict[str, Any]:
     return {"alertmanagers": [{"static_configs": [{"targets": [url.removeprefix("http://")]}]}]}
 
 
-def _inbox(received: list[dict[str, Any]]) -> Callable[[dict[str, Any], Callable[..., object]], Iterable[bytes]]:
-    """Return a web application that keeps the alerts which are posted to it."""
-
-    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-        length = int(environ.get("CONTENT_LENGTH") or 0)
-        received.extend(json.loads(environ["wsgi.input"].read(length))["alerts"])
-        start_response("200 OK", [("Content-Length", "0")])
-        return []
-
-    return app
-
-
-def _found(received: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
-    alerts = [alert for alert in list(received) if alert["labels"]["alertname"] == name]
-    return next((alert for alert in alerts if alert["labels"]["severity"] == "critical"), None)
-
-
-def _folder(path: Path) -> Path:
-    path.mkdir()
-    return path
+def _found(inbox: Inbox, name: str) -> dict[str, Any] | None:
+    alerts = [alert for _, body in list(inbox.messages) for alert in body["alerts"]]
+    wanted = {"alertname": name, "severity": "critical"}.items()
+    return next((alert for alert in alerts if wanted <= alert["labels"].items()), None)

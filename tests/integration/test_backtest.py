@@ -110,7 +110,7 @@ def test_the_readme_has_the_table(measured: Measured) -> None:
     assert readme.partition("<!-- backtest -->\n")[2].partition("\n<!-- end -->")[0] == table(measured)
 
 
-UNITS = {
+FIRINGS = {
     "too short": ([0, 1], []),
     "long enough": ([0, 1, 2], [(2, 6)]),
     "with a pause that is kept": ([0, 1, 2, 5], [(2, 9)]),
@@ -120,8 +120,8 @@ UNITS = {
 """Minutes at which it is true, and from when to when an alert fires, for two minutes and kept for three."""
 
 
-@pytest.mark.parametrize("case", UNITS)
+@pytest.mark.parametrize("case", FIRINGS)
 def test_alerts_fire_as_in_prometheus(case: str) -> None:
-    true, expected = UNITS[case]
+    true, expected = FIRINGS[case]
     found = rules.firings(Alert("A", "", 2 * MINUTE, 3 * MINUTE), {}, [START + minute * MINUTE for minute in true])
     assert [((one.start - START) / MINUTE, (one.end - START) / MINUTE) for one in found] == expected

@@ -12,6 +12,7 @@ from exporter.metrics.catalog import BY_NAME
 from grafana.__main__ import FOLDER, files
 from grafana.builder import COLUMNS, SCHEMA_VERSION, line, text
 from tests.dashboards import boards, filled, panels, queries, seconds
+from tests.promql import family, metrics_of, nodes, selectors
 from tests.world import at
 
 BOARDS = boards()
@@ -42,34 +43,6 @@ def inner(query: str) -> str:
     found = re.fullmatch(r"(?:label_values\((.*), \w+\)|query_result\((.*)\))", query)
     assert found, query
     return found[1] or found[2]
-
-
-def nodes(node: Any, *around: Any) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    """Yield each part of a parsed expression with those that it is inside of, the outermost first."""
-    yield node, around
-    for name in ("lhs", "rhs", "expr", "args", "vector_selector"):
-        found = getattr(node, name, None)
-        for part in found if isinstance(found, list) else [found]:
-            if part is not None:
-                yield from nodes(part, *around, node)
-
-
-def selectors(expr: str) -> Iterator[tuple[Any, tuple[Any, ...]]]:
-    for node, around in nodes(promql.parse(expr)):
-        if isinstance(node, promql.VectorSelector):
-            yield node, around
-
-
-def metrics_of(selector: Any) -> set[str]:
-    """Return the metrics that a selector names, a list of them in ``__name__`` included."""
-    if selector.name:
-        return {selector.name}
-    return {name for match in selector.matchers.matchers if match.name == "__name__" for name in match.value.split("|")}
-
-
-def family(name: str) -> str:
-    found = re.sub(r"_(bucket|sum|count)$", "", name)
-    return found if found in BY_NAME and BY_NAME[found].type == "histogram" else name
 
 
 def test_the_committed_files_are_what_the_builder_writes() -> None:

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from tests.dashboards import boards, seconds
+from tests.promql import metrics_of, nodes, selectors
 from tests.rules import (
     FOLDER,
     TESTS,
@@ -26,7 +27,6 @@ from tests.rules import (
     rules,
     unknown_labels,
 )
-from tests.unit.test_dashboards import metrics_of, nodes, selectors
 
 ORDER = (
     "anthropic-thresholds", "anthropic-usage-rates", "anthropic-usual-spend", "anthropic-bill", "anthropic-budget",
