@@ -16,6 +16,7 @@ from exporter.demo.server import serve as serve_simulation
 from exporter.demo.simulation import SimulatedOrganization
 from exporter.errors import ExporterError, StateError
 from exporter.families import COUNTED
+from exporter.heartbeat import Heartbeat
 from exporter.ledger.place import MEMORY
 from exporter.ledger.state import StateFile
 from exporter.meter import Meter
@@ -24,7 +25,9 @@ from exporter.parts import new_credentials
 from exporter.polling.schedule import Schedule
 from exporter.settings import Settings
 from exporter.settings.values import parse_listen_address
-from exporter.web.pages import health, landing, ready, router
+from exporter.web.config import Door
+from exporter.web.landing import landing
+from exporter.web.pages import health, metrics, ready
 from exporter.web.server import Server
 
 logger = logging.getLogger(__name__)
@@ -95,7 +98,8 @@ def _hold_signals() -> None:
 
 
 def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], None]) -> int:
-    server = Server(*parse_listen_address(settings.web.listen_address))
+    door = Door(settings.web.config_file) if settings.web.config_file else None
+    server = Server(*parse_listen_address(settings.web.listen_address), door)
     failures: list[ExporterError] = []
 
     def abort(error: ExporterError) -> None:
@@ -109,17 +113,22 @@ def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], No
     schedule = Schedule(meter.tasks())
     pages = {
         "/": landing(__version__, settings.web.telemetry_path),
-        settings.web.telemetry_path: meter.page.app,
+        settings.web.telemetry_path: metrics(meter.page.scrape, meter.page.content_type),
         "/-/healthy": health(schedule.alive),
         "/-/ready": ready(),
     }
-    server.start(router(pages))
+    if door:
+        door.tell(meter.page.own.web_config)
+    heartbeat = Heartbeat(settings.state.path, schedule.alive)
+    server.start(pages)
     schedule.start()
+    heartbeat.start()
     url = f"{server.url}{settings.web.telemetry_path}"
     greet(url)
     logger.info("listening", extra={"fields": {"url": url, "version": __version__}})
     signal.sigwait(STOP_SIGNALS)
     logger.info("stopping")
+    heartbeat.stop()
     schedule.stop()
     server.stop()
     try:

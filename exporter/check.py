@@ -15,6 +15,7 @@ from exporter.parts import new_api, new_credentials, new_money
 from exporter.polling.windows import floor
 from exporter.settings import Settings
 from exporter.settings.values import one_line
+from exporter.web.config import Door
 
 Say = Callable[[str], None]
 
@@ -31,6 +32,8 @@ def check(
     if not credentials.key().startswith("sk-ant-admin"):
         say("warning       the key does not begin with sk-ant-admin; the Admin API may refuse it")
     new_money(settings)
+    if settings.web.config_file:
+        Door(settings.web.config_file)
     api = replace(
         new_api(settings, credentials, timing, Listener(), lambda _field, _rows: None, transport), retry=False
     )

@@ -28,6 +28,7 @@ commands:
   demo       serve the metrics of a simulated organisation; needs no key
   state show | reset
              say what the state file holds; or move it aside and begin anew
+  health     say whether the exporter that keeps this state file is alive, for exec probes
   --version  print the version
   --help     print this text
 
@@ -65,7 +66,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:
-    return _known(name, {"serve": _serve, "check": _check, "demo": _demo, "state": _state})
+    return _known(name, {"serve": _serve, "check": _check, "demo": _demo, "health": _health, "state": _state})
 
 
 def _known(name: str, commands: Mapping[str, Callable[..., int]]) -> Callable[..., int]:
@@ -95,6 +96,12 @@ def _demo(flags: Sequence[str]) -> int:
 
     settings = _load(flags, defaults=app.DEMO_DEFAULTS, needs_key=False)
     return app.demo(settings, lambda text: print(text, flush=True))
+
+
+def _health(flags: Sequence[str]) -> int:
+    from exporter import heartbeat
+
+    return heartbeat.health(_load(flags, needs_key=False))
 
 
 def _state(flags: Sequence[str]) -> int:
@@ -128,5 +135,4 @@ def _sections(rows: Iterable["Row"]) -> Iterable[str]:
         yield f"\n[{section}]"
         for row in members:
             default = f" (default: {row.default})" if row.default else ""
-            later = " [not in use yet]" if row.reserved else ""
-            yield f"  {row.flag + ' VALUE':<38}{row.variable}\n      {row.description}{default}{later}"
+            yield f"  {row.flag + ' VALUE':<38}{row.variable}\n      {row.description}{default}"

@@ -41,7 +41,15 @@ def configure(
     quiet = max(logging.WARNING, root.level)
     for chatty in ("httpx", "httpcore"):
         logging.getLogger(chatty).setLevel(quiet)
+    logging.getLogger("tornado.general").addFilter(_demoted)
     logging.getLogger("apscheduler").setLevel(logging.DEBUG if level == "debug" else logging.ERROR)
+
+
+def _demoted(record: logging.LogRecord) -> bool:
+    """Make debug lines of what tornado notes about its clients: a flood of bad requests must not flood the log."""
+    if record.levelno < logging.ERROR:
+        record.levelno, record.levelname = logging.DEBUG, logging.getLevelName(logging.DEBUG)
+    return logging.getLogger().isEnabledFor(record.levelno)
 
 
 class _Redaction(logging.Filter):

@@ -20,7 +20,7 @@ Glossary
 """
 
 import decimal
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -130,6 +130,7 @@ class Watermark:
 Counts = tuple[Number, ...]
 Line = tuple[tuple[Number, ...], ...]
 """The counts of one series at consecutive boundaries; one that stands still has a single knot."""
+Shown = Callable[[Line[Number]], Counts[Number]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,34 +152,43 @@ class Reading(Generic[Number]):
     overcounted: Number
     arrival: Histogram
 
-    def counts(self, line: Line[Number], now: float) -> Counts[Number]:
-        """Return what ``line`` shows at ``now``."""
-        return counts_at(line, self.boundary, self.watermark.at(now))
+    def at(self, now: float) -> Shown[Number]:
+        """Return what tells, of each line, what it shows at ``now``."""
+        return shown_at(self.boundary, self.watermark.at(now))
 
+
+SPAN = MINUTE * 1000
+"""Milliseconds from one boundary to the next."""
 
 FINEST = Decimal("1e-15")
 """USD below which an amount between two boundaries is rounded down."""
 
 
-def counts_at(line: Line[Number], boundary: int, usage_time: float) -> Counts[Number]:
-    """Return what ``line``, which begins at ``boundary``, shows at a usage time; between two knots it is straight.
+def shown_at(boundary: int, usage_time: float) -> Shown[Number]:
+    """Return what tells, of lines that begin at ``boundary``, what they show at a usage time.
 
-    Counts are rounded down, to whole tokens or to ``FINEST``. Usage time is cut to milliseconds before anything is
-    subtracted from it, so that the same moment gives the same counts from any boundary.
+    Between two knots a line is straight. Counts are rounded down, to whole tokens or to ``FINEST``. Usage time is cut
+    to milliseconds before anything is subtracted from it, so that the same moment gives the same counts from any
+    boundary.
     """
     elapsed = max(0, int(usage_time * 1000) - boundary * 1000)
-    index, part = divmod(elapsed, MINUTE * 1000)
-    if index >= len(line) - 1:
-        return line[-1]
-    earlier, later = line[index], line[index + 1]
-    return tuple(_between(earlier[lane], later[lane], part, MINUTE * 1000) for lane in range(len(earlier)))
+    index, part = divmod(elapsed, SPAN)
+
+    def counts(line: Line[Number]) -> Counts[Number]:
+        return line[-1] if index >= len(line) - 1 else _between(line[index], line[index + 1], part)
+
+    return counts
 
 
-def _between(before: Number, after: Number, part: int, whole: int) -> Number:
-    grown = (after - before) * part
-    if isinstance(grown, int):
-        return before + grown // whole
-    return before + (grown / whole).quantize(FINEST, decimal.ROUND_FLOOR)
+def _between(before: Counts[Number], after: Counts[Number], part: int) -> Counts[Number]:
+    pairs = zip(before, after, strict=True)
+    if isinstance(before[0], int):
+        return tuple([earlier + (later - earlier) * part // SPAN for earlier, later in pairs])
+    return tuple([earlier + _floor((later - earlier) * part / SPAN) for earlier, later in pairs])
+
+
+def _floor(usd: Decimal) -> Decimal:
+    return usd.quantize(FINEST, decimal.ROUND_FLOOR)
 
 
 Amounts = Mapping[Labels, Decimal]

@@ -26,7 +26,7 @@ from exporter.demo.simulation import SimulatedOrganization
 from exporter.history.openmetrics import END, OpenMetrics, Samples, series
 from exporter.history.past import Past, Records
 from exporter.metrics.catalog import CATALOG
-from exporter.metrics.exposition import samples
+from exporter.metrics.samples import samples
 from exporter.model import DAY, HOUR, MINUTE, Bucket, Budget, Names, Number, Series, Window
 from exporter.money.bill import first_day_needed
 from exporter.money.money import Money
@@ -56,18 +56,18 @@ def organization() -> SimulatedOrganization:
 
 
 class Live(World):
-    """A world whose every scrape of ``path`` is kept, with its time, in ``pages``."""
+    """A world whose every scrape, of ``only`` these metrics if there are any, is kept, with its time, in ``pages``."""
 
-    def __init__(self, organization: Organization, seam: int, *flags: str, path: str = "/metrics") -> None:
+    def __init__(self, organization: Organization, seam: int, *flags: str, only: Iterable[str] = ()) -> None:
         super().__init__(organization, seam, *flags)
         self._seam = seam
-        self._path = path
+        self._only = tuple(only)
         self.pages: list[tuple[int, str]] = []
 
     def watch(self) -> None:
         """Scrape, once at each time after the seam; what has a time before is history's."""
         if self.now > max([self._seam, *(time for time, _ in self.pages[-1:])]):
-            self.pages.append((int(self.now), self.scrape(self._path)))
+            self.pages.append((int(self.now), self.scrape(*self._only)))
 
 
 def live() -> Live:

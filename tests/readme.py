@@ -23,8 +23,7 @@ def settings_table() -> str:
     lines = ["| flag | default | meaning |", "|---|---|---|"]
     for row in rows():
         default = f"`{row.default}`" if row.default else "-"
-        note = " *(no effect in this version)*" if row.reserved else ""
-        lines.append(f"| `{row.flag}` | {default} | {row.description}{note} |")
+        lines.append(f"| `{row.flag}` | {default} | {row.description} |")
     return "\n".join(lines)
 
 

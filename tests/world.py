@@ -1,5 +1,6 @@
 """A world in a bottle: a simulated Admin API, a clock that only we move, and the exporter's meter between them."""
 
+import gzip
 import shutil
 import weakref
 from collections import Counter
@@ -21,6 +22,7 @@ from exporter.families import COUNTED
 from exporter.ledger.codec import Kind
 from exporter.ledger.state import StateFile
 from exporter.meter import Meter
+from exporter.metrics.page import Rendering
 from exporter.model import PollOutcome, Report
 from exporter.polling.schedule import AFTER_FAILURE
 from exporter.settings import load
@@ -146,10 +148,9 @@ class World:
         pace = max(wait, rest) if outcome.ended else wait
         self._due[report] = max(self.now, self._due[report]) + pace
 
-    def scrape(self, path: str = "/metrics") -> str:
-        """Return the page as Prometheus would get it."""
-        with httpx.Client(transport=httpx.WSGITransport(app=self.meter.page.app), base_url="http://here") as client:
-            return client.get(path, headers={"accept-encoding": "identity"}).text
+    def scrape(self, *only: str) -> str:
+        """Return the page as Prometheus would get it: all of it, or ``only`` these metrics."""
+        return text(self.meter.page.scrape("", frozenset(only)).result())
 
     def page(self) -> Page:
         """Scrape, and return the samples."""
@@ -195,6 +196,11 @@ def _let_go(state: StateFile) -> None:
     """Close what a test has left open."""
     with suppress(StateError):
         state.close({})
+
+
+def text(rendering: Rendering) -> str:
+    """Return what a rendering of the page holds."""
+    return gzip.decompress(b"".join(rendering.gzip)).decode()
 
 
 def parse(text: str) -> Page:

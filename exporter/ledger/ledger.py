@@ -14,7 +14,20 @@ from exporter.ledger.arrival import Arrival
 from exporter.ledger.holds import Holds
 from exporter.ledger.record import Record, SeriesRecord
 from exporter.ledger.registers import Registers, added, zeros
-from exporter.model import DAY, MINUTE, Bucket, Counts, Line, Number, Reading, Series, Watermark, Window, counts_at
+from exporter.model import (
+    DAY,
+    MINUTE,
+    Bucket,
+    Counts,
+    Line,
+    Number,
+    Reading,
+    Series,
+    Shown,
+    Watermark,
+    Window,
+    shown_at,
+)
 
 IDLE_DAYS = 35
 """Days of usage time without growth after which a series is not shown any more."""
@@ -94,9 +107,8 @@ class Ledger(Generic[Number]):
             self._shown = Watermark(-inf, self._grace, self._settle, floor=record.reach)
             self._resume_at = inf
             self._advance(record.reach)
-            boundary = self._registers.boundary
-            lines = self._knots(record.reach).items()
-            values = {series: counts_at(line, boundary, record.reach) for series, line in lines} | values
+            shown: Shown[Number] = shown_at(self._registers.boundary, record.reach)
+            values = {series: shown(line) for series, line in self._knots(record.reach).items()} | values
         self._holds.hold(values)
 
     def day(self, day: int) -> dict[Series, Counts[Number]]:

@@ -62,6 +62,5 @@ class Standstill(Generic[Number]):
     @classmethod
     def at(cls, reading: Reading[Number], now: float) -> "Standstill[Number]":
         """Return what ``reading`` showed at ``now`` (Unix seconds)."""
-        return cls(
-            reading.watermark.at(now), {series: reading.counts(line, now) for series, line in reading.lines.items()}
-        )
+        shown = reading.at(now)
+        return cls(reading.watermark.at(now), {series: shown(line) for series, line in reading.lines.items()})

@@ -284,6 +284,12 @@ OWN = (
         "Whether the counters go on from a state file (1) or began anew at this start (0).",
     ),
     Metric(
+        "anthropic_exporter_web_config_last_reload_successful",
+        "gauge",
+        (),
+        "Whether the web config file could be used when it was last read (1) or the one before stays in force (0).",
+    ),
+    Metric(
         "anthropic_exporter_state_commit_duration_seconds",
         "histogram",
         (),

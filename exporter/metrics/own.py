@@ -51,6 +51,7 @@ class OwnMetrics:
         self._up = self._gauge("anthropic_up")
         self._last_success = self._gauge("anthropic_exporter_last_success_timestamp_seconds")
         self._skew: Gauge | None = None
+        self._web_config: Gauge | None = None
         self._requests = self._counter("anthropic_exporter_api_requests_total")
         self._retries = self._counter("anthropic_exporter_api_retries_total")
         self._polls = self._counter("anthropic_exporter_polls_total")
@@ -107,6 +108,11 @@ class OwnMetrics:
     def state(self, *, loaded: bool) -> None:
         """Say whether the counters go on from a state file."""
         self._loaded.set(loaded)
+
+    def web_config(self, loaded: bool) -> None:  # noqa: FBT001 - what a door tells
+        """Say whether the web config file could be used when it was last read."""
+        self._web_config = self._web_config or self._gauge("anthropic_exporter_web_config_last_reload_successful")
+        self._web_config.set(loaded)
 
     def commit(self, seconds: float) -> None:
         """Count one attempt to write the state file."""

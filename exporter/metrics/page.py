@@ -1,14 +1,21 @@
-"""One page of metrics: two lifetimes, our own counters and the organisation's snapshot, in one registry."""
+"""One page of metrics: two lifetimes, our own counters and the organisation's snapshot."""
 
-from collections.abc import Callable, Iterable
-from contextvars import ContextVar
-from typing import Protocol
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from math import inf
+from typing import NamedTuple, Protocol
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.core import HistogramMetricFamily
+from prometheus_client.registry import Collector
 
-from exporter.metrics.exposition import SnapshotCollector, wsgi_app
+from exporter.metrics import catalog
+from exporter.metrics.deflate import deflated
+from exporter.metrics.exposition import Format, Writer, negotiated
 from exporter.metrics.own import OwnMetrics
-from exporter.model import Report, Snapshot
+from exporter.metrics.samples import Rows, names, rows
+from exporter.model import Histogram, Report, Snapshot
 
 Shown = tuple[Snapshot, float]
 
@@ -16,28 +23,86 @@ Shown = tuple[Snapshot, float]
 class Source(Protocol):
     """What there is to show, and the Unix time as of which."""
 
-    def look(self) -> Shown:
-        """Return it."""
-        ...
-
     def serve(self) -> Shown:
         """Return it, and note that it is served."""
         ...
 
 
+class Rendering(NamedTuple):
+    """A page: one gzip member in chunks, and how many bytes it holds."""
+
+    content_type: str
+    gzip: list[bytes]
+    size: int
+
+
 class Page:
-    """The WSGI application ``app`` that serves both, and ``own``, which hears what we do."""
+    """Renders both, and has ``own``, which hears what we do.
+
+    Renderings are made one after the other in a thread of their own. Who asks for what is being rendered gets the same
+    one, so that any number of clients at once costs one rendering.
+    """
 
     def __init__(self, source: Source, *, version: str, reports: Iterable[Report]) -> None:
-        registry = CollectorRegistry()
-        self.own = OwnMetrics(registry, version, reports)
-        # One request is answered as of one moment, by one thread.
-        shown: ContextVar[Shown] = ContextVar("shown")
-        registry.register(SnapshotCollector(shown.get))
-        render = wsgi_app(registry)
+        self._source = source
+        self._registry = CollectorRegistry()
+        self._arrival = _Arrival()
+        self._registry.register(self._arrival)
+        self.own = OwnMetrics(self._registry, version, reports)
+        self._writer = Writer(catalog.SNAPSHOT)
+        self._names: tuple[Snapshot, dict[str, Rows]] = Snapshot(), {}
+        self._renderer = ThreadPoolExecutor(1, "rendering")
+        self._lock = threading.Lock()
+        self._under_way: dict[tuple[str, frozenset[str]], Future[Rendering]] = {}
 
-        def app(environ: dict[str, str], start_response: Callable[..., object]) -> Iterable[bytes]:
-            shown.set(source.serve() if environ["REQUEST_METHOD"] == "GET" else source.look())
-            return render(environ, start_response)
+    @staticmethod
+    def content_type(accept: str) -> str:
+        """Return the type of what ``scrape`` would answer."""
+        return negotiated(accept).content_type
 
-        self.app = app
+    def scrape(self, accept: str, only: frozenset[str] = frozenset()) -> Future[Rendering]:
+        """Render the page in the format that an ``Accept`` header asks for: of all metrics, or ``only`` of these."""
+        format = negotiated(accept)  # noqa: A001 - the field's word
+        key = format.content_type, only
+        with self._lock:
+            if key not in self._under_way:
+                self._under_way[key] = self._renderer.submit(self._render, format, only)
+            return self._under_way[key]
+
+    def _render(self, format: Format, only: frozenset[str]) -> Rendering:  # noqa: A002
+        try:
+            chunks, size = deflated(self._texts(format, only))
+            return Rendering(format.content_type, chunks, size)
+        finally:
+            with self._lock:
+                del self._under_way[format.content_type, only]
+
+    def _texts(self, format: Format, only: frozenset[str]) -> Iterator[bytes]:  # noqa: A002
+        snapshot, now = self._source.serve()
+        if snapshot is not self._names[0]:
+            self._names = snapshot, names(snapshot)
+        self._arrival.shown = snapshot.counters["usage"].arrival if "usage" in snapshot.counters else None
+        yield format.text(self._registry.restricted_registry(only) if only else self._registry)
+        for name, found in (rows(snapshot, now) | self._names[1]).items():
+            if not only or name in only:
+                yield from self._writer.write(name, found, format)
+        yield format.end
+
+
+class _Arrival(Collector):
+    """The arrival histogram, which prometheus-client writes as it does our own."""
+
+    shown: Histogram | None = None
+
+    def describe(self) -> Iterator[Metric]:
+        """Yield the family without samples, so that ``name[]`` filters work."""
+        metric = catalog.BY_NAME["anthropic_usage_arrival_delay_seconds"]
+        yield HistogramMetricFamily(metric.name, metric.help)
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the family once there is something to show."""
+        if self.shown:
+            buckets = [("+Inf" if bound == inf else f"{bound:.1f}", count) for bound, count in self.shown.buckets]
+            for family in self.describe():
+                family.add_metric((), buckets, self.shown.sum)  # type: ignore[attr-defined]
+                yield family

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
-from pydantic.config import JsonDict
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -24,7 +23,6 @@ from exporter.settings.sources import KEY_FILE_VARIABLE, KEY_VARIABLE, PREFIX, R
 FOREIGN_POLL_INTERVAL = 60
 """The Admin API asks for one request a minute; only a loopback API is polled more often."""
 
-_RESERVED: JsonDict = {"reserved": True}
 Seconds = Annotated[float, Field(ge=1, le=366 * 86400, allow_inf_nan=False), BeforeValidator(values.number)]
 Dollars = Annotated[Decimal, Field(ge=0)]
 Words = Annotated[tuple[str, ...], BeforeValidator(values.words)]
@@ -38,8 +36,8 @@ Budgets = Annotated[dict[str, Dollars], BeforeValidator(values.amounts)]
 Key = Annotated[SecretStr, AfterValidator(values.key)]
 
 
-def _setting(default: Any, description: str, *, reserved: bool = False) -> Any:
-    return Field(default=default, description=description, json_schema_extra=_RESERVED if reserved else None)
+def _setting(default: Any, description: str) -> Any:
+    return Field(default=default, description=description)
 
 
 class _Section(BaseModel):
@@ -130,7 +128,7 @@ class Web(_Section):
 
     listen_address: ListenAddress = _setting("127.0.0.1:10017", "host:port to serve on; :port means every interface")
     telemetry_path: TelemetryPath = _setting("/metrics", "path of the metrics")
-    config_file: Path | None = _setting(None, "TLS and basic auth, refused in this version", reserved=True)
+    config_file: Path | None = _setting(None, "YAML file with TLS, users and headers, as exporter-toolkit has it")
 
 
 class Log(_Section):
@@ -252,10 +250,6 @@ def _contradictions(settings: Settings, sources: Sources, today: date) -> Iterat
         yield from (_problem(sources, name, remedy) for name in quick)
     if settings.usage.anchor is not None and settings.usage.anchor > today:
         yield _problem(sources, "usage.anchor", f"it must not be in the future; today is {today} (UTC)")
-    if settings.web.config_file is not None:
-        # Serving in the clear what the operator wanted protected must not happen silently.
-        remedy = "TLS and basic auth are not available in this version; remove it and put a proxy in front"
-        yield _problem(sources, "web.config_file", remedy)
 
 
 def _key_problems(settings: Settings, *, needs_key: bool) -> Iterator[str]:

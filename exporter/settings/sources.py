@@ -33,7 +33,6 @@ class Row(NamedTuple):
     variable: str
     default: str
     description: str
-    reserved: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +68,6 @@ def table(model: type[BaseSettings]) -> tuple[Row, ...]:
             PREFIX + name.replace(".", "_").upper(),
             _text(field.get_default(call_default_factory=True)),
             field.description or "",
-            field.json_schema_extra == {"reserved": True},
         )
         for section, outer in model.model_fields.items()
         for key, field in getattr(outer.annotation, "model_fields", {}).items()

@@ -1,90 +1,87 @@
-"""Which path answers what."""
+"""What a page is asked and answers, and the small pages."""
 
-import logging
-from collections.abc import Callable, Iterable, Mapping
-from html import escape
-from typing import Any
-
-logger = logging.getLogger(__name__)
-
-StartResponse = Callable[..., Any]
-App = Callable[[dict[str, Any], StartResponse], Iterable[bytes]]
-
-LANDING = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>anthropic-exporter</title>
-<style>body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 2rem; color-scheme: light dark }}</style>
-<h1>anthropic-exporter</h1>
-<p>Usage and cost of an organisation on the Anthropic API, for Prometheus. Version {version}.</p>
-<ul>
-<li><a href="{metrics}">Metrics</a></li>
-<li><a href="/-/healthy">Healthy?</a></li>
-<li><a href="/-/ready">Ready?</a></li>
-</ul>
-</html>
-"""
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, TypeVar
 
 
-def text(status: str, body: str, content_type: str = "text/plain", headers: Iterable[tuple[str, str]] = ()) -> App:
-    """Return an application that always answers the same."""
-    encoded = body.encode()
+class Request(NamedTuple):
+    """What a page may want to know: the Accept header, the query's ``name[]``, and GET or HEAD."""
 
-    def app(_environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        length = ("Content-Length", str(len(encoded)))
-        start_response(status, [("Content-Type", f"{content_type}; charset=utf-8"), length, *headers])
-        return [encoded]
-
-    return app
+    accept: str
+    names: frozenset[str]
+    method: str
 
 
-def landing(version: str, telemetry_path: str) -> App:
-    """Return the page at ``/``."""
-    return text("200 OK", LANDING.format(version=escape(version), metrics=escape(telemetry_path)), "text/html")
+class Rendering(Protocol):
+    """A body that was made once for all who asked: one gzip member in chunks, and the bytes that it holds."""
+
+    @property
+    def content_type(self) -> str: ...  # noqa: D102 - a field
+    @property
+    def gzip(self) -> Sequence[bytes]: ...  # noqa: D102 - a field
+    @property
+    def size(self) -> int: ...  # noqa: D102 - a field
 
 
-def health(alive: Callable[[], bool]) -> App:
+R = TypeVar("R", bound=Rendering)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """``body`` None is that of a HEAD whose GET would have made a ``Rendering``."""
+
+    content_type: str
+    body: bytes | Rendering | None
+    status: int = 200
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+Page = Callable[[Request], Answer | Future[Answer]]
+"""It never blocks: what takes longer returns a future."""
+
+
+def plain(status: int, body: str, *headers: tuple[str, str]) -> Answer:
+    """Return an answer of plain text."""
+    return Answer("text/plain; charset=utf-8", body.encode(), status, headers)
+
+
+def text(body: str, content_type: str = "text/plain") -> Page:
+    """Return a page that always answers the same."""
+    answer = Answer(f"{content_type}; charset=utf-8", body.encode())
+    return lambda _request: answer
+
+
+def health(alive: Callable[[], bool]) -> Page:
     """Return the page that says whether the process and its schedule are alive; it says nothing of the API."""
-    good, bad = text("200 OK", "Healthy.\n"), text("503 Service Unavailable", "Polls have stopped.\n")
-
-    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        return (good if alive() else bad)(environ, start_response)
-
-    return app
+    return lambda _request: plain(200, "Healthy.\n") if alive() else plain(503, "Polls have stopped.\n")
 
 
-def ready() -> App:
+def ready() -> Page:
     """Return the page that says that we listen."""
-    return text("200 OK", "Ready.\n")
+    return text("Ready.\n")
 
 
-def router(routes: Mapping[str, App]) -> App:
-    """Return the application that answers GET and HEAD of each path in ``routes``."""
-    missing = text("404 Not Found", "Not found.\n")
-    broken = text("500 Internal Server Error", "This page could not be made; the log says why.\n")
-    refused = text("405 Method Not Allowed", "Only GET and HEAD.\n", headers=[("Allow", "GET, HEAD")])
+def metrics(scrape: Callable[[str, frozenset[str]], Future[R]], content_type: Callable[[str], str]) -> Page:
+    """Return the page of what ``scrape`` renders; for HEAD, nothing is rendered."""
 
-    def app(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        page = routes.get(environ["PATH_INFO"], missing)
-        method = environ["REQUEST_METHOD"]
-        if method not in ("GET", "HEAD"):
-            return refused(environ, start_response)
+    def page(request: Request) -> Answer | Future[Answer]:
+        if request.method == "HEAD":
+            return Answer(content_type(request.accept), None)
+        return _then(scrape(request.accept, request.names), lambda made: Answer(made.content_type, made))
+
+    return page
+
+
+def _then(made: Future[R], wrap: Callable[[R], Answer]) -> Future[Answer]:
+    answer: Future[Answer] = Future()
+
+    def pass_on(done: Future[R]) -> None:
         try:
-            return _head(page, environ, start_response) if method == "HEAD" else page(environ, start_response)
-        except Exception:
-            logger.exception("a page could not be made", extra={"fields": {"path": environ["PATH_INFO"]}})
-            return broken(environ, start_response)
+            answer.set_result(wrap(done.result()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is the asker's to handle
+            answer.set_exception(error)
 
-    return app
-
-
-def _head(page: App, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-    """Answer with the headers alone, the length of what GET would send among them."""
-    answer: list[tuple[str, list[tuple[str, str]]]] = []
-    size = sum(map(len, page(environ, lambda status, headers: answer.append((status, headers)))))
-    status, headers = answer[0]
-    start_response(
-        status, [*(header for header in headers if header[0] != "Content-Length"), ("Content-Length", str(size))]
-    )
-    return []
+    made.add_done_callback(pass_on)
+    return answer

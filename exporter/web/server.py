@@ -1,72 +1,93 @@
-"""A threaded HTTP server on one address."""
+"""The HTTP server on one address: its socket, and the thread with the loop in which everything is answered."""
 
-import logging
+import asyncio
+import dataclasses
 import socket
-import sys
+import ssl
 import threading
-from socketserver import TCPServer, ThreadingMixIn
+from collections.abc import Mapping
 from typing import Any
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from exporter.errors import StartError
-from exporter.web.pages import App
+from exporter.web.connections import Connections
+from exporter.web.handler import Door
+from exporter.web.limits import LIMITS, Limits, raise_descriptor_limit
+from exporter.web.pages import Page
 
-logger = logging.getLogger(__name__)
-
-CLIENT_TIMEOUT = 30
-
-
-class _Handler(WSGIRequestHandler):
-    timeout = CLIENT_TIMEOUT
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name is the library's
-        logger.debug(format, *args, extra={"fields": {"client": self.client_address[0]}})
+BACKLOG = 1024
+"""Connections that the kernel holds until we accept them."""
+STOP_SECONDS = 5
 
 
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
+class _OpenDoor:
+    """Everybody may ask, over plain HTTP."""
 
-    def server_bind(self) -> None:
-        """Bind without the library's reverse look-up of the host name, which can hang."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
-        self.setup_environ()
+    tls: ssl.SSLContext | None = None
+    headers: Mapping[str, str] = {}
 
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the library's
-        """Note a client that went away; the library prints a traceback to standard error."""
-        gone = isinstance(sys.exception(), ConnectionError | TimeoutError)
-        level, text = (logging.DEBUG, "a client went away") if gone else (logging.ERROR, "a request failed")
-        logger.log(level, text, exc_info=not gone, extra={"fields": {"client": str(client_address[0])}})
+    def look(self) -> "_OpenDoor":
+        return self
+
+    def admits(self, _authorization: str | None) -> bool:
+        return True
+
+    def admits_peer(self, _certificate: Mapping[str, Any] | None) -> bool:
+        return True
 
 
 class Server:
     """Has ``host:port`` from construction on, and answers once it is started; ``port`` 0 takes a free one."""
 
-    def __init__(self, host: str, port: int) -> None:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        kind = type("_FamilyServer", (_Server,), {"address_family": family})
-        try:
-            self._server: _Server = kind((host, port), _Handler)
-        except OSError as error:
-            raise StartError(
-                f"cannot listen on {host or '*'}:{port}: {error.strerror or error}; "
-                "choose another address with --web.listen-address"
-            ) from None
-        self._thread = threading.Thread(target=self._server.serve_forever, name="web", daemon=True)
+    def __init__(self, host: str, port: int, door: Door | None = None, limits: Limits = LIMITS) -> None:
+        self._door, self._limits = door or _OpenDoor(), limits
+        self._listener = _listen(host, port)
+        self._loop: asyncio.AbstractEventLoop
+        self._begun, self._stopping = threading.Event(), asyncio.Event()
+        self._thread: threading.Thread | None = None
 
     @property
     def url(self) -> str:
         """Where it can be reached from this machine."""
-        host, port = self._server.server_address[:2]
-        name = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(str(host), str(host))  # noqa: S104 - compared, not bound
-        return f"http://{f'[{name}]' if ':' in name and '[' not in name else name}:{port}"
+        host, port = self._listener.getsockname()[:2]
+        name = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+        scheme = "http" if self._door.look().tls is None else "https"
+        return f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}"
 
-    def start(self, app: App) -> None:
-        """Let ``app`` answer requests, in threads of its own."""
-        self._server.set_app(app)
+    def start(self, site: Mapping[str, Page]) -> None:
+        """Answer requests for the paths in ``site``."""
+        most = raise_descriptor_limit(self._limits.connections)
+        limits = dataclasses.replace(self._limits, connections=most)
+        self._thread = threading.Thread(target=asyncio.run, args=[self._serve(site, limits)], name="web", daemon=True)
         self._thread.start()
+        self._begun.wait()
 
     def stop(self) -> None:
         """Stop listening; requests under way are dropped."""
-        self._server.shutdown()
-        self._server.server_close()
+        if self._thread is not None:
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join(STOP_SECONDS)
+        self._listener.close()
+
+    async def _serve(self, site: Mapping[str, Page], limits: Limits) -> None:
+        self._loop = asyncio.get_running_loop()
+        connections = Connections(self._listener, site, self._door, limits)
+        connections.accept()
+        self._begun.set()
+        await self._stopping.wait()
+        connections.close()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setblocking(False)
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except OSError as error:
+        listener.close()
+        raise StartError(
+            f"cannot listen on {host or '*'}:{port}: {error.strerror or error}; "
+            "choose another address with --web.listen-address"
+        ) from None
+    return listener

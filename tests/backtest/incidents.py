@@ -3,7 +3,6 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from urllib.parse import urlencode
 
 from exporter.demo.faults import Fault
 from exporter.demo.organization import ApiKey, Dimensions, Workspace
@@ -12,8 +11,6 @@ from exporter.demo.traffic import Spike
 from exporter.model import DAY, HOUR, MINUTE
 from tests.backtest.past import FAMILIES, FLAGS, NIGHT, NOON, POPULATION, STEP, Story, past, shown
 from tests.history import Live, past_texts, stamped
-
-PAGE = f"/metrics?{urlencode([('name[]', family) for family in sorted(FAMILIES)])}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ class Incident:
         if not self.is_live:
             told = past(self.story, self.seam, self.end)
             return [text for text in past_texts(told, self.end, shown) if text[0] > self.seam]
-        world = Live(self.story.organization(), self.seam, *FLAGS, path=PAGE)
+        world = Live(self.story.organization(), self.seam, *FLAGS, only=sorted(FAMILIES))
         for fault in self.faults:
             world.faults.add(fault)
         world.run(self.end - self.seam, scrape_every=MINUTE)

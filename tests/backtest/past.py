@@ -12,7 +12,7 @@ from exporter.demo.simulation import SimulatedOrganization
 from exporter.demo.traffic import Spike
 from exporter.history.openmetrics import Sample
 from exporter.history.past import Past, Records
-from exporter.metrics.exposition import samples
+from exporter.metrics.samples import samples
 from exporter.model import DAY, MINUTE, Bucket, Budget, Names, Snapshot, Window
 from exporter.money.bill import first_day_needed
 from exporter.polling.windows import every, floor

@@ -29,8 +29,8 @@ class WatchedWorld(World):
         super().__init__(history, now, state=state)
         self.shown: dict[float, Shown] = {}
 
-    def scrape(self, path: str = "/metrics") -> str:
-        text = super().scrape(path)
+    def scrape(self, *only: str) -> str:
+        text = super().scrape(*only)
         self.shown[self.now] = {model: float(value) for model, value in SHOWN.findall(text)}
         return text
 

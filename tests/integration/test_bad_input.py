@@ -60,7 +60,7 @@ FLAGS = [
     ("bad listen address", ["--web.listen-address", "localhost"], "--web.listen-address is 'localhost'"),
     ("bad port", ["--web.listen-address", ":70000"], "--web.listen-address is ':70000'"),
     ("bad telemetry path", ["--web.telemetry-path", "metrics"], "--web.telemetry-path is 'metrics'"),
-    ("TLS", ["--web.config.file", "web.yml"], "--web.config.file is 'web.yml'"),
+    ("missing web config", ["--web.config.file", "none.yml"], "none.yml: "),
     ("missing config file", ["check", "--config.file", "none.toml"], "--config.file 'none.toml' does not exist"),
     ("line break in a value", ["--log.level", "in\nfo"], "--log.level"),
 ]

@@ -289,9 +289,13 @@ def test_the_key_is_told_to_nobody_even_by_an_api_that_repeats_it(
         program = run(server.url, "--log.level", "debug", env=env)
         program.wait_for(lambda samples: value(samples, FAILURES, report="cost", reason="server") > 0)
         base = program.url.removesuffix("/metrics")
-        told = [ask(base + path).text for path in ("/metrics", "/", "/-/healthy", "/-/ready", "/nowhere")]
+        answers = [ask(base + path) for path in ("/metrics", "/", "/-/healthy", "/-/ready", "/nowhere")]
+        told = [f"{answer.headers} {answer.text}" for answer in answers]
+        told.append(Path(f"/proc/{program.process.pid}/cmdline").read_text())
+        told += [file.read_text(errors="replace") for file in tmp_path.iterdir() if file.name != "key"]
         told.append(check(server.url, "--log.level", "debug").stdout)
         assert program.terminate()[0] == 0
+        told += [file.read_text(errors="replace") for file in tmp_path.iterdir() if file.name != "key"]
     assert 'the API answered 500 (no [redacted])"' in program.log()
     assert "level=debug" in program.log()
     assert KEY not in "\n".join([*told, program.log()])

@@ -59,7 +59,8 @@ def ledger(*, reaches_back: bool = False, hold: float = 150) -> Ledger[int]:
 
 
 def shown(reading: Reading[int], now: float) -> dict[Series, int]:
-    return {series: reading.counts(line, now)[0] for series, line in reading.lines.items()}
+    counts = reading.at(now)
+    return {series: counts(line)[0] for series, line in reading.lines.items()}
 
 
 class Run:

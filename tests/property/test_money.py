@@ -121,7 +121,8 @@ def test_a_ledger_of_random_amounts_sums_exactly(thread: Thread) -> None:
 
     def work() -> Mapping[Series, tuple[Decimal, ...]]:
         reading = ledger_of(buckets, end)
-        return {series: reading.counts(line, end + 300) for series, line in reading.lines.items()}
+        shown = reading.at(end + 300)
+        return {series: shown(line) for series, line in reading.lines.items()}
 
     shown = thread(work)
     assert isinstance(shown, dict)

@@ -20,7 +20,6 @@ from exporter.errors import SettingsError, StartError
 from exporter.ledger.publication import Publication
 from exporter.model import RequestOutcome, Snapshot
 from exporter.settings import load
-from exporter.web.pages import router
 
 
 @pytest.mark.parametrize(
@@ -119,15 +118,6 @@ def test_a_pipe_for_a_key_is_refused_at_once(tmp_path: Path) -> None:
     reader.join(3)
     assert refused
     assert "not a regular file" in refused[0]
-
-
-def test_a_page_that_fails_is_a_500_and_a_log_line(caplog: pytest.LogCaptureFixture) -> None:
-    def broken(_environ: dict[str, object], _start_response: object) -> Iterable[bytes]:
-        raise RuntimeError("oops")
-
-    with httpx.Client(transport=httpx.WSGITransport(app=router({"/": broken})), base_url="http://here") as client:
-        assert client.get("/").status_code == 500
-    assert "oops" in caplog.text
 
 
 def test_a_mark_belongs_to_the_snapshot_it_was_made_for() -> None:

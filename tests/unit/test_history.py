@@ -5,7 +5,7 @@ from exporter.families import API_KEY_ESTIMATED, API_KEY_TOKENS, BILLED, TOKENS
 from exporter.history.openmetrics import OpenMetrics, series
 from exporter.history.past import Past, Records
 from exporter.metrics.catalog import CATALOG
-from exporter.metrics.exposition import samples
+from exporter.metrics.samples import samples
 from exporter.model import DAY, HOUR, MINUTE, Bucket, Series, Snapshot, Window
 from exporter.money.money import Filters, Money
 from tests.world import at
