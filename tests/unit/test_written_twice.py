@@ -51,6 +51,7 @@ def test_every_metric_of_the_catalogue_comes_on_a_page() -> None:
     organization.bills |= {int(at(f"2026-03-{day}")): [line("1")] for day in ("07", "08", "09", "10")}
     other = World(organization, at("2026-03-08T22:00"), "--usage.poll-interval", "600", *TOTALS_ONLY)
     other.run(27 * HOUR, scrape_every=HOUR)
+    other.meter.page.own.web_config(True)
     families = set(re.findall(r"^# TYPE (\S+)", one.scrape() + other.scrape(), re.MULTILINE))
     assert {metric.name for metric in CATALOG} - families == set()
 
