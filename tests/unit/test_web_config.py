@@ -3,6 +3,7 @@
 import base64
 import logging
 import os
+import re
 import shutil
 import ssl
 import sys
@@ -938,3 +939,16 @@ def test_many_threads_look_and_one_reads(house: House) -> None:
             seen = list(pool.map(look, range(8)))
             assert all(headers == {"X-XSS-Protection": str(change)} for each in seen for headers in each)
             assert house.heard == [True] * (change + 1)
+
+
+def test_the_readmes_example_opens_the_door(tmp_path: Path) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(tls_server_config:.*?)```", readme, re.DOTALL)
+    house = House(tmp_path)
+    for wanted, made in {"server.crt": "cert.pem", "server.key": "key.pem", "ca.crt": "ca.pem"}.items():
+        (tmp_path / wanted).write_bytes((tmp_path / made).read_bytes())
+    hashed = bcrypt.hashpw(b"secret", bcrypt.gensalt(4)).decode()
+    policy = house.policy(example.replace("$2y$10$...", hashed))
+    assert policy.tls is not None
+    assert policy.tls.verify_mode is ssl.CERT_REQUIRED
+    assert set(policy.users) == {b"prometheus"}
