@@ -4,37 +4,31 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, TypeVar
-
-import msgspec
+from functools import partial
+from typing import TypeVar
 
 from exporter.api.client import Client, Params
 from exporter.api.limits import limits_of
-from exporter.api.rows import API_KEY_USAGE, USAGE, Grouping, cost_bucket, merged, timestamp, usage_bucket
+from exporter.api.pace import Pace
+from exporter.api.pages import Body, Found, cost_page, decode, usage_page
+from exporter.api.rows import API_KEY_USAGE, USAGE, Grouping, Shelf, cost_shelf, merged, timestamp, usage_shelf
 from exporter.api.wire import (
-    UNREADABLE,
     AnyPage,
     ApiKeyItem,
-    CostItem,
     CursorPage,
-    KnownUsageItem,
     ListPage,
     OrganizationItem,
-    Page,
     RateLimitItem,
     Scope,
-    UsageItem,
-    WireBucket,
     WorkspaceItem,
-    unknown_figures,
 )
 from exporter.errors import BadRequestError, BadResponseError
+from exporter.families import BILLED
 from exporter.model import (
     DAY,
     DEFAULT_WORKSPACE,
     HOUR,
     MINUTE,
-    MOST_BUCKETS,
     NOT_APPLICABLE,
     ApiKey,
     Bucket,
@@ -66,12 +60,17 @@ class AdminApi:
 
     ``filters`` are query parameters that narrow usage down (``workspace_ids[]`` …); ``drift`` hears of usage figures
     that are new or missing, and in how many rows. With ``retry`` off each request is tried once.
+
+    A window may be wide: usage is read in parts of it, each with pages of its own, as long as fill a page. Cursors
+    belong to their query, so a page can only be of another size in another part. ``pace`` tells how long they are.
     """
 
     client: Client
     filters: Mapping[str, Sequence[str]] = field(default_factory=dict)
     drift: Callable[[str, int], None] = _unheard
     retry: bool = True
+    pace: Pace = field(default_factory=Pace)
+    _shelves: dict[tuple[str, int], Shelf] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def usage(self, window: Window) -> list[Bucket[int]]:
         """Return the buckets of ``window`` by model, workspace, tier, context window and geography."""
@@ -90,18 +89,22 @@ class AdminApi:
 
         A day without rows is left out: its bill is not known yet.
         """
+        # In one part, whatever its pages: a part without any finished day would be refused.
+        limit = self.pace.most(BILLED, DAY, window.buckets)
         params = [
-            *_range(window),
+            *_range(window, limit),
             ("bucket_width", "1d"),
             ("group_by[]", "workspace_id"),
             ("group_by[]", "description"),
         ]
-        pages = self._pages("cost", params, _cost_page, window.buckets + 1)
-        return merged(window, (cost_bucket(wire) for page in pages for wire in page.data if wire.results))
+        read = partial(cost_page, shelf=self._shelf(BILLED, DAY, cost_shelf))
+        pages = list(self._pages("cost", params, read, window.buckets + 1))
+        self.pace.saw(BILLED, window, sum(page.rows for page in pages))
+        return merged(window, (day for page in pages for day in page.buckets if day.counts))
 
     def organization(self) -> Organization:
         """Return the organisation that the key belongs to."""
-        item = _decode("organization", self._get("organization", ()), OrganizationItem)
+        item = decode("organization", self._get("organization", ()), OrganizationItem)
         return Organization(item.id, item.name or item.id)
 
     def workspaces(self) -> tuple[tuple[Workspace, ...], str | None]:
@@ -140,13 +143,27 @@ class AdminApi:
 
     def _usage(self, window: Window, grouping: Grouping) -> list[Bucket[int]]:
         params = [
-            *_range(window),
             ("bucket_width", WIDTHS[window.width]),
             *(("group_by[]", dimension) for dimension in grouping.dimensions),
             *((name, value) for name, values in self.filters.items() for value in values),
         ]
-        pages = self._pages("usage", params, self._usage_page, window.buckets + 1)
-        return merged(window, (usage_bucket(wire, grouping, self._missing) for page in pages for wire in page.data))
+        shelf = self._shelf(grouping.tokens, window.width, partial(usage_shelf, grouping))
+        read = partial(usage_page, shelf=shelf, drift=self.drift)
+        pages: list[Found[int]] = []
+        rest = window
+        while rest.buckets:
+            part = self.pace.part(grouping.tokens, rest)
+            found = list(self._pages("usage", [*_range(part, part.buckets), *params], read, part.buckets + 1))
+            self.pace.saw(grouping.tokens, part, sum(page.rows for page in found))
+            pages += found
+            rest = Window(rest.width, part.end, rest.end)
+        return merged(window, (bucket for page in pages for bucket in page.buckets))
+
+    def _shelf(self, family: str, width: int, empty: Callable[[], Shelf]) -> Shelf:
+        """Return the shelf for a new read of these buckets; bucket widths differ in how much of a day they meet."""
+        shelf = self._shelves.setdefault((family, width), empty())
+        shelf.turn()
+        return shelf
 
     def _with_default(self) -> list[WorkspaceItem]:
         """Return the list with the default workspace; its parameter is newer than the list itself."""
@@ -155,36 +172,23 @@ class AdminApi:
         except BadRequestError:
             return []
 
-    def _usage_page(self, body: bytes) -> Page[WireBucket[UsageItem]]:
-        try:
-            page: Page[WireBucket[UsageItem]] = msgspec.json.decode(body, type=Page[WireBucket[KnownUsageItem]])
-        except UNREADABLE:
-            page = _decode("usage", body, Page[WireBucket[UsageItem]])
-        else:
-            return page
-        for name, rows in unknown_figures(_decode("usage", body, dict[str, Any])).items():
-            self.drift(name, rows)
-        return page
-
-    def _missing(self, name: str) -> None:
-        self.drift(name, 1)
-
     def _list(self, endpoint: str, params: Params, item: type[T]) -> list[T]:
-        def decode(body: bytes) -> ListPage[T]:
-            return _decode(endpoint, body, ListPage[item])  # type: ignore[valid-type]
+        def read(body: Body) -> ListPage[T]:
+            return decode(endpoint, body, ListPage[item])  # type: ignore[valid-type]
 
-        pages = self._pages(endpoint, [*params, ("limit", str(LIST_LIMIT))], decode, MOST_LIST_PAGES)
+        pages = self._pages(endpoint, [*params, ("limit", str(LIST_LIMIT))], read, MOST_LIST_PAGES)
         return [entry for page in pages for entry in page.data]
 
-    def _pages(self, endpoint: str, params: Params, decode: Callable[[bytes], P], most: int) -> Iterator[P]:
-        """Yield all pages; cursors belong to their query, so the parameters stay as they are.
+    def _pages(self, endpoint: str, params: Params, read: Callable[[Body], P], most: int) -> Iterator[P]:
+        """Yield what ``read`` makes of each page; cursors belong to their query, so the parameters stay as they are.
 
         A next page that is promised but not told, that was seen before, or that is one more than ``most`` is an error.
         """
         cursor: tuple[tuple[str, str], ...] = ()
         seen = set()
         for _ in range(most):
-            page = decode(self._get(endpoint, [*params, *cursor]))
+            # Nothing here holds the body: it is gone before the next one comes.
+            page = read(self._get(endpoint, [*params, *cursor]))
             yield page
             if page.following is None:
                 return
@@ -195,35 +199,20 @@ class AdminApi:
             cursor = ((name, value),)
         raise BadResponseError(f"{endpoint}: more than {most} pages")
 
-    def _get(self, endpoint: str, params: Params) -> bytes:
+    def _get(self, endpoint: str, params: Params) -> bytearray:
         return self.client.get(endpoint, f"{ROOT}/{PATHS.get(endpoint, endpoint)}", params, retry=self.retry)
 
 
-def _cost_page(body: bytes) -> Page[WireBucket[CostItem]]:
-    return _decode("cost", body, Page[WireBucket[CostItem]])
+def _rate_limits_page(body: Body) -> CursorPage[RateLimitItem]:
+    return decode("rate_limits", body, CursorPage[RateLimitItem])
 
 
-def _rate_limits_page(body: bytes) -> CursorPage[RateLimitItem]:
-    return _decode("rate_limits", body, CursorPage[RateLimitItem])
-
-
-def _range(window: Window) -> list[tuple[str, str]]:
-    return [
-        ("starting_at", _rfc3339(window.start)),
-        ("ending_at", _rfc3339(window.end)),
-        ("limit", str(min(window.buckets, MOST_BUCKETS[window.width]))),
-    ]
+def _range(window: Window, limit: int) -> list[tuple[str, str]]:
+    return [("starting_at", _rfc3339(window.start)), ("ending_at", _rfc3339(window.end)), ("limit", str(limit))]
 
 
 def _rfc3339(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _decode(endpoint: str, body: bytes, shape: type[T]) -> T:
-    try:
-        return msgspec.json.decode(body, type=shape)
-    except UNREADABLE as error:
-        raise BadResponseError(f"{endpoint}: the answer is not what the API promises: {error}") from error
 
 
 def _state(item: WorkspaceItem) -> str:

@@ -120,8 +120,8 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def get(self, endpoint: str, path: str, params: Params = (), *, retry: bool = True) -> bytes:
-        """Return the body of a 200 answer; raise an ``ApiError`` for anything else.
+    def get(self, endpoint: str, path: str, params: Params = (), *, retry: bool = True) -> bytearray:
+        """Return the body of a 200 answer, which may be large; raise an ``ApiError`` for anything else.
 
         Transient errors are retried with backoff for up to ``PATIENCE`` seconds in all. While an endpoint wishes to be
         left alone it is not asked, whoever it has told so.
@@ -141,7 +141,7 @@ class Client:
                 self._timing.sleep(wait)
         raise AssertionError
 
-    def _once(self, endpoint: str, path: str, params: Params) -> bytes:
+    def _once(self, endpoint: str, path: str, params: Params) -> bytearray:
         started = self._timing.timer()
         response: httpx.Response | None = None
         skew: float | None = None
@@ -168,13 +168,13 @@ class Client:
             raise self._refusal(endpoint, response, _explanation(body, key))
         return body
 
-    def _read(self, response: httpx.Response, deadline: float) -> bytes:
+    def _read(self, response: httpx.Response, deadline: float) -> bytearray:
         body = bytearray()
         for chunk in response.iter_bytes():
             body += chunk
             if self._timing.timer() > deadline:
                 raise httpx.ReadTimeout("the body came too slowly")
-        return bytes(body)
+        return body
 
     def _refusal(self, endpoint: str, response: httpx.Response, explanation: str) -> ApiError:
         status = response.status_code
@@ -196,7 +196,7 @@ class Client:
         return BadResponseError(f"{said}; only 200 is expected, and redirects are not followed")
 
 
-def _explanation(body: bytes, key: str) -> str:
+def _explanation(body: bytearray, key: str) -> str:
     """Return what an error body says, on one line and without the key that was sent, which a body could echo."""
     try:
         message = msgspec.json.decode(msgspec.json.decode(body, type=_Body).error["message"], type=str)

@@ -6,7 +6,7 @@ Nulls become words here (the default workspace, the Console, or ``none``), and c
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal, localcontext
-from operator import add
+from operator import add, attrgetter
 from typing import NamedTuple
 
 from msgspec import UNSET
@@ -42,6 +42,8 @@ DIGITS = 100
 """Digits that dollars are counted with: sums of any real amounts are exact."""
 
 Missing = Callable[[str], None]
+Values = tuple[str | None, ...]
+Counted = Mapping[Series, tuple[Number, ...]]
 
 
 class Grouping(NamedTuple):
@@ -67,30 +69,71 @@ def timestamp(text: str) -> int:
     return int(time.timestamp())
 
 
-def usage_bucket(wire: WireBucket[UsageItem], grouping: Grouping, missing: Missing) -> Bucket[int]:
+class Shelf:
+    """The series of rows, by what the rows say in ``dimensions``: each is held once, however many rows are of it.
+
+    ``series_of`` makes the series of a label set. ``turn`` begins a read, and what neither it nor the read before it
+    has met is forgotten.
+    """
+
+    def __init__(self, dimensions: tuple[str, ...], series_of: Callable[[Labels], tuple[Series, ...]]) -> None:
+        self._dimensions = dimensions
+        self._values = attrgetter(*dimensions)
+        self._series_of = series_of
+        self._known: dict[Values, tuple[Series, ...]] = {}
+        self._before: dict[Values, tuple[Series, ...]] = {}
+        self._words: dict[str, str] = {}
+
+    def turn(self) -> None:
+        """Begin a read."""
+        self._before, self._known, self._words = self._known, {}, {}
+
+    def series(self, item: UsageItem | CostItem) -> tuple[Series, ...]:
+        """Return the series that a row counts for."""
+        values = self._values(item)
+        if (known := self._known.get(values)) is None:
+            known = self._known[values] = self._before.get(values) or self._series_of(self._labels(values))
+        return known
+
+    def _labels(self, values: Values) -> Labels:
+        words = [
+            value or WITHOUT.get(name, NOT_APPLICABLE) for name, value in zip(self._dimensions, values, strict=True)
+        ]
+        return tuple([self._words.setdefault(word, word) for word in words])
+
+
+def usage_shelf(grouping: Grouping) -> Shelf:
+    """Return an empty shelf for usage; ``grouping`` is what is asked for: the rows do not tell."""
+    return Shelf(
+        grouping.dimensions, lambda labels: (Series(grouping.tokens, labels), Series(grouping.requests, labels))
+    )
+
+
+def cost_shelf() -> Shelf:
+    """Return an empty shelf for cost."""
+    return Shelf((*USAGE_DIMENSIONS, "cost_type", "token_type"), lambda labels: (_billed(labels),))
+
+
+def usage_bucket(wire: WireBucket[UsageItem], shelf: Shelf, missing: Missing) -> Bucket[int]:
     """Return the tokens and the server tool requests of one bucket; rows of equal labels are summed.
 
-    ``grouping`` is what was asked for: the rows do not tell. ``missing`` hears of each figure that a row should have
-    and has not; it counts as 0.
+    ``missing`` hears of each figure that a row should have and has not; it counts as 0.
     """
     counts: dict[Series, tuple[int, ...]] = {}
     for item in wire.results:
-        labels = _labels(item, grouping.dimensions)
-        for family, figures in (
-            (grouping.tokens, _tokens(item, missing)),
-            (grouping.requests, _requests(item, missing)),
-        ):
+        for series, figures in zip(shelf.series(item), (_tokens(item, missing), _requests(item, missing)), strict=True):
             if any(figures):
-                _add(counts, Series(family, labels), figures)
+                _add(counts, series, figures)
     return Bucket(timestamp(wire.starting_at), counts)
 
 
-def cost_bucket(wire: WireBucket[CostItem]) -> Bucket[Decimal]:
+def cost_bucket(wire: WireBucket[CostItem], shelf: Shelf) -> Bucket[Decimal]:
     """Return the dollars of one day; rows that differ only in their description are summed."""
     counts: dict[Series, tuple[Decimal, ...]] = {}
     with localcontext(prec=DIGITS):
         for item in wire.results:
-            _add(counts, Series(BILLED, _cost_labels(item)), (_dollars(item),))
+            (series,) = shelf.series(item)
+            _add(counts, series, (_dollars(item),))
     return Bucket(timestamp(wire.starting_at), counts)
 
 
@@ -99,14 +142,13 @@ def merged(window: Window, buckets: Iterable[Bucket[Number]]) -> list[Bucket[Num
 
     Buckets outside the window are left out; one that is not aligned is an error.
     """
-    found: dict[int, dict[Series, tuple[Number, ...]]] = {}
+    found: dict[int, Mapping[Series, tuple[Number, ...]]] = {}
     for bucket in buckets:
         if bucket.start % window.width:
             raise BadResponseError(f"a bucket of {window.width} s begins at {bucket.start}, which is not aligned")
         if window.start <= bucket.start < window.end:
-            known = found.setdefault(bucket.start, {})
-            for series, counts in bucket.counts.items():
-                known[series] = tuple(map(max, known[series], counts)) if series in known else counts
+            known = found.get(bucket.start)
+            found[bucket.start] = bucket.counts if known is None else _greater(known, bucket.counts)
     return [Bucket(start, found[start]) for start in sorted(found)]
 
 
@@ -118,14 +160,14 @@ def _dollars(item: CostItem) -> Decimal:
     return item.amount / CENTS
 
 
-def _labels(item: UsageItem | CostItem, dimensions: tuple[str, ...]) -> Labels:
-    return tuple([getattr(item, name) or WITHOUT.get(name, NOT_APPLICABLE) for name in dimensions])
+def _billed(labels: Labels) -> Series:
+    *others, token_type = labels
+    return Series(BILLED, (*others, BILL_TOKEN_TYPES.get(token_type, token_type)))
 
 
-def _cost_labels(item: CostItem) -> Labels:
-    token_type = item.token_type or NOT_APPLICABLE
-    cost_type = item.cost_type or NOT_APPLICABLE
-    return (*_labels(item, USAGE_DIMENSIONS), cost_type, BILL_TOKEN_TYPES.get(token_type, token_type))
+def _greater(left: Counted[Number], right: Counted[Number]) -> Counted[Number]:
+    both = {series: tuple(map(max, left[series], right[series])) for series in left.keys() & right.keys()}
+    return {**left, **right, **both}
 
 
 def _tokens(item: UsageItem, missing: Missing) -> tuple[int, ...]:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
 import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 Item = TypeVar("Item")
 Count = Annotated[int, Meta(le=2**63 - 1)] | UnsetType | None
@@ -96,10 +96,10 @@ class AnyPage(Protocol):
         ...
 
 
-class Page(Struct, Generic[Item]):
-    """A page of a report."""
+class Page(Struct):
+    """A page of a report; its buckets are decoded one by one."""
 
-    data: list[Item]
+    data: list[Raw]
     has_more: bool
     next_page: str | None = None
 
@@ -201,14 +201,13 @@ USAGE_FIGURES = {
 }
 
 
-def unknown_figures(page: dict[str, Any]) -> dict[str, int]:
+def unknown_figures(bucket: dict[str, Any]) -> dict[str, int]:
     """Return the numeric fields of usage rows that this program does not count, with the rows where they are not 0."""
     seen: dict[str, int] = {}
-    for bucket in page.get("data", ()):
-        for row in bucket.get("results", ()):
-            for field, value in _figures(row):
-                if field not in USAGE_FIGURES and value:
-                    seen[field] = seen.get(field, 0) + 1
+    for row in bucket.get("results", ()):
+        for field, value in _figures(row):
+            if field not in USAGE_FIGURES and value:
+                seen[field] = seen.get(field, 0) + 1
     return seen
 
 

@@ -23,6 +23,9 @@ EOF = b"# EOF\n"
 MARK = "\x00"
 """Stands around a label's number in a line's shape; prometheus-client escapes it in no format."""
 
+SCHEMES = ("allow-utf-8", "underscores", "dots", "values")
+"""How names that not every reader can take are escaped; ours need it in the last two only."""
+
 EXACT = 2**53
 """Whole numbers below are what they are as floating-point numbers, too."""
 
@@ -64,13 +67,24 @@ class Format(NamedTuple):
         return self.encode(registry).removesuffix(self.end)
 
 
+def _formats() -> Iterator[Format]:
+    for kind in ("text/plain", "application/openmetrics-text"):
+        for terms in ("", *(f";version=1.0.0;escaping={scheme}" for scheme in SCHEMES)):
+            encode, content_type = choose_encoder(kind + terms)
+            yield Format(content_type, encode)
+
+
+FORMATS = {known.content_type: known for known in _formats()}
+
+
 def negotiated(accept: str) -> Format:
-    """Return the format that an ``Accept`` header asks for; a version that is none is asked for by nobody."""
+    """Return the format that an ``Accept`` header asks for; of a version that is not written here, the nearest one."""
     try:
-        encode, content_type = choose_encoder(accept)
+        _, wanted = choose_encoder(accept)
     except TypeError:
-        encode, content_type = choose_encoder("")
-    return Format(content_type, encode)
+        wanted = ""  # a version that is none
+    kind = "application/openmetrics-text" if wanted.startswith("application/openmetrics-text") else ""
+    return FORMATS.get(wanted) or FORMATS[choose_encoder(kind)[1]]
 
 
 class Shape:
@@ -103,13 +117,15 @@ class Writer:
 
     def __init__(self, families: Iterable[Family]) -> None:
         self._families = {family.name: family for family in families}
+        self._shapes: dict[tuple[str, str], Shape] = {}
         self._kept: dict[str, tuple[Sequence[str], dict[Labels, bytes]]] = {}
 
     def write(self, name: str, rows: Rows, format: Format) -> Iterator[bytes]:  # noqa: A002 - the field's word
         """Yield the text of a family, row by row; nothing if there are none."""
         if not rows:
             return
-        shape = Shape(self._families[name], format)
+        key = name, format.content_type
+        shape = self._shapes.get(key) or self._shapes.setdefault(key, Shape(self._families[name], format))
         yield shape.header
         templates = self._templates(name, shape, len(rows))
         for labels, values in rows:

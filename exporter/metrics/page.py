@@ -39,8 +39,8 @@ class Rendering(NamedTuple):
 class Page:
     """Renders both, and has ``own``, which hears what we do.
 
-    Renderings are made one after the other in a thread of their own. Who asks for what is being rendered gets the same
-    one, so that any number of clients at once costs one rendering.
+    Renderings are made one after the other in a thread of their own, those of parts in another one. Who asks for what
+    is being rendered gets the same one, so that any number of clients at once costs one rendering.
     """
 
     def __init__(self, source: Source, *, version: str, reports: Iterable[Report]) -> None:
@@ -51,7 +51,8 @@ class Page:
         self.own = OwnMetrics(self._registry, version, reports)
         self._writer = Writer(catalog.SNAPSHOT)
         self._names: tuple[Snapshot, dict[str, Rows]] = Snapshot(), {}
-        self._renderer = ThreadPoolExecutor(1, "rendering")
+        # There are few formats, but any number of parts: they must not be in a scrape's way.
+        self._whole, self._parts = ThreadPoolExecutor(1, "rendering"), ThreadPoolExecutor(1, "rendering-parts")
         self._lock = threading.Lock()
         self._under_way: dict[tuple[str, frozenset[str]], Future[Rendering]] = {}
 
@@ -66,7 +67,8 @@ class Page:
         key = format.content_type, only
         with self._lock:
             if key not in self._under_way:
-                self._under_way[key] = self._renderer.submit(self._render, format, only)
+                renderer = self._parts if only else self._whole
+                self._under_way[key] = renderer.submit(self._render, format, only)
             return self._under_way[key]
 
     def _render(self, format: Format, only: frozenset[str]) -> Rendering:  # noqa: A002

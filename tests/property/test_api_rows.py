@@ -18,12 +18,23 @@ from hypothesis import strategies as st
 from exporter.api.admin import AdminApi
 from exporter.api.client import Client, Listener, Timing
 from exporter.api.credentials import Credentials
+from exporter.api.pace import Pace
 from exporter.api.retry import LONGEST_WISH, parse_retry_after
-from exporter.api.rows import API_KEY_USAGE, USAGE, Grouping, cost_bucket, merged, timestamp, usage_bucket
+from exporter.api.rows import (
+    API_KEY_USAGE,
+    USAGE,
+    Grouping,
+    cost_bucket,
+    cost_shelf,
+    merged,
+    timestamp,
+    usage_bucket,
+    usage_shelf,
+)
 from exporter.api.wire import CostItem, UsageItem, WireBucket
 from exporter.errors import BadResponseError
 from exporter.families import BILLED, USAGE_DIMENSIONS
-from exporter.model import HOUR, Bucket, RateLimits, Series, Window
+from exporter.model import HOUR, MOST_BUCKETS, Bucket, RateLimits, Series, Window
 
 START = 1_793_577_600
 WINDOW = Window(HOUR, START, START + 6 * HOUR)
@@ -65,7 +76,7 @@ def wire(start: int, rows: Sequence[Json]) -> Json:
 
 def usage_of(rows: Sequence[Json], view: Grouping) -> Bucket[int]:
     body = json.dumps(wire(START, rows)).encode()
-    return usage_bucket(msgspec.json.decode(body, type=WireBucket[UsageItem]), view, lambda _field: None)
+    return usage_bucket(msgspec.json.decode(body, type=WireBucket[UsageItem]), usage_shelf(view), lambda _field: None)
 
 
 def read(admin: AdminApi, view: Grouping) -> list[Bucket[int]]:
@@ -73,7 +84,7 @@ def read(admin: AdminApi, view: Grouping) -> list[Bucket[int]]:
 
 
 def cost_of(rows: Sequence[Json]) -> Bucket[Decimal]:
-    return cost_bucket(msgspec.json.decode(json.dumps(wire(START, rows)), type=WireBucket[CostItem]))
+    return cost_bucket(msgspec.json.decode(json.dumps(wire(START, rows)), type=WireBucket[CostItem]), cost_shelf())
 
 
 def api(bodies: Sequence[bytes], drift: Counter[str] | None = None) -> AdminApi:
@@ -111,6 +122,59 @@ def test_any_cut_into_pages_any_order_and_any_duplicates_give_the_same_buckets(
     cursors = [*map(str, range(1, len(pages))), None]
     cut = api([page(buckets, cursor) for buckets, cursor in zip(pages, cursors, strict=True)])
     assert read(cut, view) == whole
+
+
+def served(history: Sequence[Json], cut: int, page_rows: int, random: Any) -> AdminApi:
+    """Return an API that answers any range of these hours, ``cut`` of them to a page, which are in any order on it."""
+
+    def handle(request: httpx.Request) -> httpx.Response:
+        asked = request.url.params
+        start, end = (timestamp(asked[name]) for name in ("starting_at", "ending_at"))
+        begin = int(asked.get("page", start))
+        stop = min(end, begin + min(cut, int(asked["limit"])) * HOUR)
+        data = [hour for hour in history if begin <= timestamp(hour["starting_at"]) < stop]
+        following = str(stop) if stop < end else None
+        return httpx.Response(200, content=page(random.sample(data, len(data)), following))
+
+    client = Client("http://api.test", Credentials("sk-ant-admin01-canary", None), timeout=1, listener=Listener(),
+                    timing=Timing(), transport=httpx.MockTransport(handle))  # fmt: skip
+    return AdminApi(client, retry=False, pace=Pace(page_rows))
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@CALM
+@given(histories, st.integers(1, 6), st.integers(1, 20), st.integers(1, 6), st.randoms())
+def test_any_parts_any_pages_and_any_order_on_them_give_the_same_buckets(
+    view: Grouping, history: list[Json], cut: int, page_rows: int, seen: int, random: Any
+) -> None:
+    admin = served(history, cut, page_rows, random)
+    look = admin.usage if view == USAGE else admin.api_key_usage
+    look(Window(HOUR, START, START + seen * HOUR))
+    whole = read(api([page(history)]), view)
+    assert look(WINDOW) == whole
+    assert look(WINDOW) == whole
+
+
+pasts = st.lists(st.tuples(st.integers(1, 1440), st.integers(0, 10**7)), max_size=5)
+
+
+@CALM
+@given(st.sampled_from(sorted(MOST_BUCKETS)), st.integers(1, 5000), pasts, st.integers(0, 5000))
+def test_parts_cover_a_window_once_and_none_is_longer_than_the_api_allows(
+    width: int, buckets: int, past: list[tuple[int, int]], rows: int
+) -> None:
+    pace = Pace()
+    for length, total in past:
+        pace.saw("usage", Window(width, 0, length * width), total)
+    rest, end = Window(width, START, START + buckets * width), START
+    while rest.buckets:
+        part = pace.part("usage", rest)
+        assert (part.width, part.start) == (width, end)
+        assert 0 < part.buckets <= min(rest.buckets, MOST_BUCKETS[width])
+        pace.saw("usage", part, part.buckets * rows)
+        end = part.end
+        rest = Window(width, end, rest.end)
+    assert end == START + buckets * width
 
 
 @pytest.mark.parametrize("view", VIEWS)
@@ -181,7 +245,7 @@ def test_dollars_are_a_hundredth_of_the_cents_to_the_last_digit(cents: list[Deci
 def test_an_amount_is_the_same_as_a_number_and_as_a_text(amount: Decimal) -> None:
     body = '{"starting_at": "2026-11-02T00:00:00Z", "results": [{"amount": %s}]}'
     as_text, as_number = (
-        cost_bucket(msgspec.json.decode(body % text, type=WireBucket[CostItem])).counts
+        cost_bucket(msgspec.json.decode(body % text, type=WireBucket[CostItem]), cost_shelf()).counts
         for text in (f'"{amount}"', f"{amount}")
     )
     assert as_text == as_number

@@ -4,6 +4,7 @@ import gzip
 from collections.abc import Callable, Iterable
 from decimal import Decimal
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import Metric
@@ -16,7 +17,7 @@ from exporter.families import BILLED, COST_LABELS, ODOMETERS, TOKEN_TYPES, TOKEN
 from exporter.ledger.publication import Publication
 from exporter.metrics import catalog
 from exporter.metrics.deflate import deflated
-from exporter.metrics.exposition import Only, Writer, negotiated
+from exporter.metrics.exposition import FORMATS, Only, Writer, negotiated
 from exporter.metrics.page import Page
 from exporter.metrics.samples import Rows
 from exporter.model import BillReading, Histogram, Reading, Series, Snapshot, Watermark
@@ -134,6 +135,27 @@ def test_what_is_compressed_comes_out_as_it_was(texts: list[str]) -> None:
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])) | st.sampled_from(["a", "1.a", "1", "..", ""]))
-def test_a_version_that_is_none_is_answered_all_the_same(version: str) -> None:
+def test_there_are_few_formats_whatever_is_asked_for(version: str) -> None:
+    assert len(FORMATS) <= 10
     for kind in ("text/plain", "application/openmetrics-text"):
-        assert negotiated(f"{kind};version={version}").encode(Only([])) in (b"", b"# EOF\n")
+        answer = negotiated(f"{kind};version={version}")
+        assert FORMATS[answer.content_type] is answer
+
+
+@pytest.mark.parametrize(
+    ("accept", "content_type"),
+    [
+        ("", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=0.0.4", "text/plain; version=0.0.4; charset=utf-8"),
+        ("text/plain;version=1.0.0;escaping=dots", "text/plain; version=1.0.0; charset=utf-8; escaping=dots"),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ("application/openmetrics-text;version=2.0.0", "application/openmetrics-text; version=1.0.0; charset=utf-8"),
+        ("application/openmetrics-text;version=x", "text/plain; version=0.0.4; charset=utf-8"),
+        (
+            "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8",
+            "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=allow-utf-8",
+        ),
+    ],
+)
+def test_what_is_asked_for_is_answered(accept: str, content_type: str) -> None:
+    assert negotiated(accept).content_type.removesuffix("; escaping=underscores") == content_type

@@ -102,7 +102,7 @@ class Bench:
         self.waits.append(seconds)
         self.now += seconds
 
-    def get(self, params: list[tuple[str, str]] | None = None, *, retry: bool = True) -> bytes:
+    def get(self, params: list[tuple[str, str]] | None = None, *, retry: bool = True) -> bytearray:
         return self.client.get("usage", ME, params or [], retry=retry)
 
     def refusal(self, *, retry: bool = False) -> ApiError:
