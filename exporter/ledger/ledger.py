@@ -5,7 +5,7 @@ watermark only moves forward, so no served value ever falls. It is the same over
 before a snapshot is served tells what that snapshot can have shown at most, and the counters go on from there.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from math import inf
 from typing import Generic
 
@@ -160,16 +160,12 @@ class Ledger(Generic[Number]):
 
     def changes(self) -> Record[Number]:
         """Return what is to be kept before the last reading may be served."""
-        registers, held = self._registers, self._holds.values
-        series = {
-            series: SeriesRecord(registers.base[series], held.get(series), grown)
-            for series, grown in self._grown.items()
-        }
+        registers = self._registers
         return Record(
             registers.facts,
             self._shown.end if self._shown else None,
             self._reaches_back,
-            {name: record for name, record in series.items() if self._saved.get(name) != record},
+            dict(self._changed()),
             {key: registers.value(key) for key in registers.touched},
             self._admission.folded - self._saved_folded,
         )
@@ -183,19 +179,28 @@ class Ledger(Generic[Number]):
     def _take(self, width: int, bucket: Bucket[Number], now: float) -> None:
         registers, mark = self._registers, self._shown
         counts = self._admission.admit(bucket.counts, registers.totals)
-        idle = {series: registers.totals[series] for series in self._idle & counts.keys()}
+        # Not by differences of keys: those walk through everything that is known, and not only this bucket.
+        idle = {series: registers.totals[series] for series in counts if series in self._idle}
         grown: dict[Series, Counts[Number]]
         grown = registers.observe(width, bucket.start, counts, now - self._settle)
         self._holds.hold({series: old for series, old in idle.items() if series in grown})
         self._idle -= grown.keys()
         new: dict[Series, Counts[Number]]
-        new = {series: zeros(counts[series]) for series in counts.keys() - self._grown.keys()}
+        new = {series: zeros(found) for series, found in counts.items() if series not in self._grown}
         if not (self._reaches_back and self._shown is None):
             self._holds.hold(new)
         self._grown |= dict.fromkeys([*new, *grown], int(now // DAY))
         unknown = registers.measured(grown)
         if unknown and mark and now <= mark.polled + self._grace:
             self._arrival.add(max(0.0, now - bucket.start - width), int(unknown))
+
+    def _changed(self) -> Iterator[tuple[Series, SeriesRecord[Number]]]:
+        held = self._holds.values
+        for series, grown in self._grown.items():
+            now = self._registers.base[series], held.get(series), grown
+            saved = self._saved.get(series)
+            if saved is None or now != (saved.base, saved.held, saved.grown):
+                yield series, SeriesRecord(*now)
 
     def _advance(self, usage_time: float) -> None:
         self._registers.advance(int(usage_time // MINUTE) * MINUTE)
@@ -220,12 +225,17 @@ class Ledger(Generic[Number]):
             steps.append(self._registers.step(boundary))
             boundary += MINUTE
         growing: set[Series] = set().union(*steps)
-        knots: dict[Series, Line[Number]] = {
-            series: (counts,) for series, counts in totals.items() if series not in growing
+        # Always in the same order: a page of neighbours is compressed better, and sooner.
+        return {
+            series: tuple(_line(counts, series, steps)) if series in growing else (counts,)
+            for series, counts in totals.items()
         }
-        for series in growing:
-            line: list[Counts[Number]] = [totals[series]]
-            for step in steps:
-                line.append(added(line[-1], step[series]) if series in step else line[-1])
-            knots[series] = tuple(line)
-        return knots
+
+
+def _line(
+    total: Counts[Number], series: Series, steps: Iterable[Mapping[Series, Counts[Number]]]
+) -> Iterator[Counts[Number]]:
+    yield total
+    for step in steps:
+        total = added(total, step[series]) if series in step else total
+        yield total

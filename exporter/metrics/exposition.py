@@ -150,10 +150,15 @@ def escaped(value: str) -> str:
 
 def number(value: float | Decimal) -> bytes:
     """Return a value as prometheus-client writes it: of whole numbers that are exact, in a fraction of the time."""
-    if not isinstance(value, int) or not 0 <= value < EXACT:
-        return floatToGoString(value).encode()  # type: ignore[no-untyped-call, no-any-return]
-    if value < EXPONENT_FROM:
+    if not isinstance(value, int):
+        amount = float(value)
+        if -EXPONENT_FROM < amount < EXPONENT_FROM:
+            return repr(amount).encode()
+        return floatToGoString(amount).encode()  # type: ignore[no-untyped-call, no-any-return]
+    if 0 <= value < EXPONENT_FROM:
         return b"%d.0" % value
+    if not 0 <= value < EXACT:
+        return floatToGoString(value).encode()  # type: ignore[no-untyped-call, no-any-return]
     digits = str(value)
     figures = digits.rstrip("0")
     point = "." if len(figures) > 1 else ""
