@@ -1,6 +1,7 @@
 """Text into gzip while it is being written."""
 
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -11,26 +12,28 @@ GZIP = 31
 """zlib's word for a window of 32 KiB inside a gzip member."""
 
 CHUNK = 256 * 1024
-"""Bytes to compress at once: enough to be worth a thread's while, and little enough to hold two of."""
+"""Bytes to compress at once: enough to be worth a thread's while."""
+
+AHEAD = 3
+"""Chunks that may wait to be compressed: with fewer, either thread waits for the other all the time."""
 
 
 def deflated(texts: Iterable[bytes]) -> tuple[list[bytes], int]:
     """Return texts as one gzip member, in chunks, and their size in bytes.
 
-    One chunk is compressed, which needs no interpreter, while the next one is written.
+    Chunks are compressed, which needs no interpreter, while the next ones are written.
     """
     member = zlib.compressobj(LEVEL, zlib.DEFLATED, GZIP)
+    waiting: deque[Future[bytes]] = deque()
     found: list[bytes] = []
     size = 0
     with ThreadPoolExecutor(1, "gzip") as compressor:
-        last: Future[bytes] | None = None
         for chunk in _chunks(texts):
             size += len(chunk)
-            if last:
-                found.append(last.result())
-            last = compressor.submit(member.compress, chunk)
-        if last:
-            found.append(last.result())
+            if len(waiting) == AHEAD:
+                found.append(waiting.popleft().result())
+            waiting.append(compressor.submit(member.compress, chunk))
+        found += [compressed.result() for compressed in waiting]
     found.append(member.flush())
     return [chunk for chunk in found if chunk], size
 

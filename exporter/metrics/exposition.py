@@ -16,7 +16,7 @@ from prometheus_client.utils import floatToGoString
 
 from exporter.families import ODOMETERS
 from exporter.metrics.catalog import Metric as Family
-from exporter.metrics.samples import Rows
+from exporter.metrics.samples import Table
 from exporter.model import Labels
 
 EOF = b"# EOF\n"
@@ -120,19 +120,19 @@ class Writer:
         self._shapes: dict[tuple[str, str], Shape] = {}
         self._kept: dict[str, tuple[Sequence[str], dict[Labels, bytes]]] = {}
 
-    def write(self, name: str, rows: Rows, format: Format) -> Iterator[bytes]:  # noqa: A002 - the field's word
+    def write(self, name: str, table: Table, format: Format) -> Iterator[bytes]:  # noqa: A002 - the field's word
         """Yield the text of a family, row by row; nothing if there are none."""
-        if not rows:
+        if not table.rows:
             return
         key = name, format.content_type
         shape = self._shapes.get(key) or self._shapes.setdefault(key, Shape(self._families[name], format))
         yield shape.header
-        templates = self._templates(name, shape, len(rows))
-        for labels, values in rows:
+        templates, values = self._templates(name, shape, len(table.rows)), table.values
+        for labels, row in table.rows:
             template = templates.get(labels)
             if template is None:
                 template = templates[labels] = shape.template(labels)
-            yield template % tuple(map(number, values))
+            yield template % tuple([number(value) for value in values(row)])
 
     def _templates(self, name: str, shape: Shape, rows: int) -> dict[Labels, bytes]:
         """Return the known texts: of lines of this shape, and not many more than are needed now."""

@@ -14,7 +14,7 @@ from exporter.metrics import catalog
 from exporter.metrics.deflate import deflated
 from exporter.metrics.exposition import Format, Writer, negotiated
 from exporter.metrics.own import OwnMetrics
-from exporter.metrics.samples import Rows, names, rows
+from exporter.metrics.samples import Look
 from exporter.model import Histogram, Report, Snapshot
 
 Shown = tuple[Snapshot, float]
@@ -50,7 +50,7 @@ class Page:
         self._registry.register(self._arrival)
         self.own = OwnMetrics(self._registry, version, reports)
         self._writer = Writer(catalog.SNAPSHOT)
-        self._names: tuple[Snapshot, dict[str, Rows]] = Snapshot(), {}
+        self._look = Snapshot(), Look(Snapshot())
         # There are few formats, but any number of parts: they must not be in a scrape's way.
         self._whole, self._parts = ThreadPoolExecutor(1, "rendering"), ThreadPoolExecutor(1, "rendering-parts")
         self._lock = threading.Lock()
@@ -81,13 +81,13 @@ class Page:
 
     def _texts(self, format: Format, only: frozenset[str]) -> Iterator[bytes]:  # noqa: A002
         snapshot, now = self._source.serve()
-        if snapshot is not self._names[0]:
-            self._names = snapshot, names(snapshot)
+        if snapshot is not self._look[0]:
+            self._look = snapshot, Look(snapshot)
         self._arrival.shown = snapshot.counters["usage"].arrival if "usage" in snapshot.counters else None
         yield format.text(self._registry.restricted_registry(only) if only else self._registry)
-        for name, found in (rows(snapshot, now) | self._names[1]).items():
+        for name, table in self._look[1].at(now).items():
             if not only or name in only:
-                yield from self._writer.write(name, found, format)
+                yield from self._writer.write(name, table, format)
         yield format.end
 
 

@@ -1,8 +1,8 @@
 """The organisation's samples: one immutable snapshot, read at one instant."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 from exporter.families import BILLED, COST_LABELS, ESTIMATE_LABELS, FAMILIES, ODOMETERS, UNPRICED
 from exporter.metrics import catalog
@@ -24,10 +24,17 @@ from exporter.model import (
 from exporter.money.bill import month_to_date, previous_month_sums, unbilled
 
 Value = int | float | Decimal
+Values = Sequence[Value]
 Sample = tuple[Labels, Value]
 Samples = Iterable[Sample]
-Rows = Sequence[tuple[Labels, Sequence[Value]]]
-"""The values of a family: one for each of its lanes, or just one, and the labels that they share."""
+
+
+class Table(NamedTuple):
+    """The samples of a family: labels, and what ``values`` makes into one value for each of its lanes, or just one."""
+
+    rows: Sequence[tuple[Labels, Any]]
+    values: Callable[[Any], Values]
+
 
 _PLACES = {
     family: [(name, odometer.labels.index(name)) for name in ("workspace_id", "api_key_id") if name in odometer.labels]
@@ -36,60 +43,67 @@ _PLACES = {
 """Where the series of a family carry an id."""
 
 
-def rows(snapshot: Snapshot, now: float) -> dict[str, Rows]:
-    """Return what a snapshot shows as of ``now`` (Unix seconds) by family, but for what ``names`` and the histogram."""
-    counters: dict[str, Rows] = {}
-    for name, reading in snapshot.counters.items():
-        counters |= _counters(reading, now, FAMILIES[name])
-    if BILLED in counters:
-        counters[BILLED] = _rows(_renamed(((labels, usd) for labels, (usd,) in counters[BILLED]), snapshot.models))
-    shown = _states(snapshot, now)
-    if snapshot.bill:
-        shown |= {name: _renamed(found, snapshot.models) for name, found in _bill(snapshot.bill, now).items()}
-        shown["anthropic_cost_last_day_start_timestamp_seconds"] = [((), snapshot.bill.last_day)]
-    if snapshot.money:
-        shown |= _money(snapshot.money, now)
-    if snapshot.limits:
-        shown |= _limits(snapshot.limits)
-    shown |= _budget(snapshot.budget)
-    shown[catalog.SERIES.name] = [((name,), _size(name, found)) for name, found in counters.items()]
-    return counters | {name: _rows(found) for name, found in shown.items()}
+class Look:
+    """What a snapshot shows at any time; what is the same at all times is made once."""
 
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+        self._names = {name: _table(found) for name, found in _names(snapshot.names, _ids(snapshot)).items()}
+        self._lines = {name: _split(reading, FAMILIES[name]) for name, reading in snapshot.counters.items()}
 
-def names(snapshot: Snapshot) -> dict[str, Rows]:
-    """Return what the ids of a snapshot are called, by family: the same at any time."""
-    return {name: _rows(found) for name, found in _names(snapshot.names, _ids(snapshot)).items()}
+    def at(self, now: float) -> dict[str, Table]:
+        """Return the samples as of ``now`` (Unix seconds) by family, but for the arrival histogram."""
+        snapshot = self._snapshot
+        counters = dict(self._counters(now))
+        shown = _states(snapshot, now)
+        if snapshot.bill:
+            shown |= {name: _renamed(found, snapshot.models) for name, found in _bill(snapshot.bill, now).items()}
+            shown["anthropic_cost_last_day_start_timestamp_seconds"] = [((), snapshot.bill.last_day)]
+        if snapshot.money:
+            shown |= _money(snapshot.money, now)
+        if snapshot.limits:
+            shown |= _limits(snapshot.limits)
+        shown |= _budget(snapshot.budget)
+        shown[catalog.SERIES.name] = [
+            ((name,), len(table.rows) * ODOMETERS[name].samples) for name, table in counters.items()
+        ]
+        return counters | {name: _table(found) for name, found in shown.items()} | self._names
+
+    def _counters(self, now: float) -> Iterator[tuple[str, Table]]:
+        for name, reading in self._snapshot.counters.items():
+            shown = reading.at(now)
+            for family, lines in self._lines[name].items():
+                table = Table(lines, shown)
+                if family == BILLED:
+                    table = _table(_renamed(_samples(family, table), self._snapshot.models))
+                if family == UNPRICED:
+                    table = _table([(labels, int(tokens)) for labels, tokens in _samples(family, table)])
+                yield family, table
 
 
 def samples(snapshot: Snapshot, now: float) -> dict[str, Samples]:
     """Return every sample of a snapshot as of ``now`` (Unix seconds) by family, but for the arrival histogram."""
-    return {name: _samples(name, found) for name, found in (rows(snapshot, now) | names(snapshot)).items()}
+    return {name: _samples(name, table) for name, table in Look(snapshot).at(now).items()}
 
 
-def _samples(family: str, rows: Rows) -> list[Sample]:
+def _samples(family: str, table: Table) -> list[Sample]:
     lanes = ODOMETERS[family].lanes if family in ODOMETERS else ()
+    found = [(labels, table.values(row)) for labels, row in table.rows]
     if not lanes:
-        return [(labels, value) for labels, (value,) in rows]
-    return [((*labels, lane), value) for labels, values in rows for lane, value in zip(lanes, values, strict=True)]
+        return [(labels, value) for labels, (value,) in found]
+    return [((*labels, lane), value) for labels, values in found for lane, value in zip(lanes, values, strict=True)]
 
 
-def _rows(samples: Samples) -> Rows:
-    return [(labels, (value,)) for labels, value in samples]
+def _table(samples: Samples) -> Table:
+    return Table([(labels, (value,)) for labels, value in samples], tuple)
 
 
-def _size(family: str, rows: Rows) -> int:
-    """Return the number of a counter family's series."""
-    return len(rows) * ODOMETERS[family].samples
-
-
-def _counters(reading: Reading[Any], now: float, families: Iterable[str]) -> dict[str, Rows]:
-    found: dict[str, list[tuple[Labels, Sequence[Value]]]] = {name: [] for name in families}
-    shown = reading.at(now)
+def _split(reading: Reading[Any], families: Iterable[str]) -> dict[str, list[tuple[Labels, Any]]]:
+    """Return the lines of each family with their labels."""
+    found: dict[str, list[tuple[Labels, Any]]] = {name: [] for name in families}
     for (family, labels), line in reading.lines.items():
-        found[family].append((labels, shown(line)))
-    if UNPRICED in found:
-        found[UNPRICED] = [(labels, (int(tokens),)) for labels, (tokens,) in found[UNPRICED]]
-    return dict(found)
+        found[family].append((labels, line))
+    return found
 
 
 def _renamed(samples: Samples, models: Mapping[str, str]) -> Samples:

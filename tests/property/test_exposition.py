@@ -19,7 +19,7 @@ from exporter.metrics import catalog
 from exporter.metrics.deflate import deflated
 from exporter.metrics.exposition import FORMATS, Only, Writer, negotiated
 from exporter.metrics.page import Page
-from exporter.metrics.samples import Rows
+from exporter.metrics.samples import Table
 from exporter.model import BillReading, Histogram, Reading, Series, Snapshot, Watermark
 from tests.world import at, text
 
@@ -98,8 +98,11 @@ ACCEPTS = [
 ]
 
 
+Rows = list[tuple[tuple[str, ...], tuple[float | Decimal, ...]]]
+
+
 @st.composite
-def tables(draw: st.DrawFn, family: catalog.Metric) -> list[tuple[tuple[str, ...], tuple[float | Decimal, ...]]]:
+def tables(draw: st.DrawFn, family: catalog.Metric) -> Rows:
     lanes = len(ODOMETERS[family.name].lanes) if family.name in ODOMETERS else 0
     labels = st.tuples(*[any_words] * (len(family.labels) - bool(lanes)))
     return list(draw(st.dictionaries(labels, st.tuples(*[values] * max(1, lanes)), max_size=5)).items())
@@ -123,7 +126,9 @@ def test_bytes_are_those_of_prometheus_client(data: st.DataObject, family: catal
     for accept in accepts:
         table = data.draw(tables(family))
         wanted = negotiated(accept)
-        assert b"".join(writer.write(family.name, table, wanted)) + wanted.end == oracle(family, table, accept)
+        assert b"".join(writer.write(family.name, Table(table, tuple), wanted)) + wanted.end == oracle(
+            family, table, accept
+        )
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"])) | st.integers(1, 300_000).map("x".__mul__)))
