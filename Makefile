@@ -34,7 +34,7 @@ lint: .venv/dev  ## Check style, types and the import contracts
 	@echo "==> import contracts" && $(BIN)/lint-imports --no-cache
 
 bench: .venv/dev  ## Measure; prints medians, never fails
-	@for name in start series designs; do echo "==> $$name"; $(BIN)/python -m tests.benchmarks.bench_$$name; done
+	@for name in start scrape poll stall decode designs; do echo "==> $$name"; $(BIN)/python -m tests.benchmarks.bench_$$name; done
 
 backtest: .venv/dev  ## Replay the alert rules over five simulated weeks; prints the README's table
 	@$(BIN)/python -m tests.backtest
@@ -52,6 +52,7 @@ pictures: .venv/dev  ## Draw the README's pictures of the dashboards anew (needs
 	@test -x .cache/pictures/bin/python || $(PYTHON) -m venv .cache/pictures
 	@.cache/pictures/bin/python -m pip install --quiet --disable-pip-version-check --upgrade pillow
 	@.cache/pictures/bin/python -m tests.shrink_pictures .cache/drawn grafana/pictures
+	@$(BIN)/python -m tests.rendering.landing deploy/pictures/landing.png --until table
 
 readme: .venv/dev  ## Write the README's tables anew
 	@$(BIN)/python -m tests.readme

@@ -1,5 +1,6 @@
 """Wires everything, and runs it: the only module that knows all the others."""
 
+import gc
 import logging
 import os
 import signal
@@ -31,6 +32,9 @@ from exporter.web.pages import health, metrics, ready
 from exporter.web.server import Server
 
 logger = logging.getLogger(__name__)
+
+FULL_COLLECTIONS = 500
+"""Collections of the middle generation for each full one."""
 
 STOP_SIGNALS = {signal.SIGTERM, signal.SIGINT}
 
@@ -112,7 +116,7 @@ def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], No
     logger.info(begun, extra={"fields": {"file": state.path}})
     schedule = Schedule(meter.tasks())
     pages = {
-        "/": landing(__version__, settings.web.telemetry_path),
+        "/": landing(lambda: meter.status(schedule.next_runs()), __version__, settings.web.telemetry_path),
         settings.web.telemetry_path: metrics(meter.page.scrape, meter.page.content_type),
         "/-/healthy": health(schedule.alive),
         "/-/ready": ready(),
@@ -123,6 +127,7 @@ def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], No
     server.start(pages)
     schedule.start()
     heartbeat.start()
+    _calm_the_collector()
     url = f"{server.url}{settings.web.telemetry_path}"
     greet(url)
     logger.info("listening", extra={"fields": {"url": url, "version": __version__}})
@@ -139,6 +144,15 @@ def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], No
     if failures:
         raise failures[0]
     return 0
+
+
+def _calm_the_collector() -> None:
+    """Let full collections of garbage be rare: each one walks through all that is counted, and stops everything.
+
+    What polls and scrapes leave behind is hardly ever cyclic, and the younger generations are looked at as always.
+    """
+    gc.freeze()
+    gc.set_threshold(*gc.get_threshold()[:2], FULL_COLLECTIONS)
 
 
 def _open_state(path: str) -> StateFile:

@@ -47,6 +47,8 @@ from exporter.polling.sources import (
 from exporter.polling.windows import TABLE, Days, Tiers, ceil, floor
 from exporter.reporter import Reporter
 from exporter.settings import Settings
+from exporter.status import Board
+from exporter.web.landing import Status
 
 RANKS: Mapping[Report, int] = {"usage": 0, "api_key_usage": 1, "cost": 1, "names": 1, "limits": 1}
 """Usage is what wakes people: when it is due it goes first."""
@@ -78,12 +80,14 @@ class Meter:
         self._state = state
         self._writing = threading.Lock()
         self._closed = False
+        self._host_time = timing.clock
         self._time = ApiClock(timing.clock, timing.timer)
         self._timer = timing.timer
         self._publication = Publication(self._time.served, timing.timer)
         self._names = Names()
         self._limits: RateLimits | None = None
         self._reporter = Reporter()
+        self._board = Board()
         self._met = self._has_peeked = False
         self.page = Page(self._publication, version=__version__, reports=REPORTS)
         own = self.page.own
@@ -112,6 +116,12 @@ class Meter:
             report: Task(poll.run, poll_interval(self._settings, report), RANKS[report])
             for report, poll in self.polls.items()
         }
+
+    def status(self, next_polls: Mapping[str, float]) -> Status:
+        """Return what the landing page says; ``next_polls`` are Unix times by the host's clock."""
+        now = self._time.served()
+        ahead = self._host_time() - now
+        return self._board.status(now, self.polls, {name: due - ahead for name, due in next_polls.items()})
 
     def close(self) -> None:
         """Serve nothing new and keep what was served last; raise StateError if that cannot be written."""
@@ -166,7 +176,10 @@ class Meter:
         self._money.restore(money)
         self._follow_anchors()
         self.page.own.folded(self._counters.folded)
-        self._publication.put(self._snapshot(self._time.served()))
+        now = self._time.served()
+        snapshot = self._snapshot(now)
+        self._publication.put(snapshot)
+        self._board.published(snapshot, now)
 
     def _follow_anchors(self) -> None:
         for report, view in self._views.items():
@@ -226,9 +239,11 @@ class Meter:
         with self._writing:
             if self._closed:
                 return
-            snapshot = self._snapshot(self._time.served())
+            now = self._time.served()
+            snapshot = self._snapshot(now)
             self._keep(snapshot)
             self._publication.put(snapshot)
+            self._board.published(snapshot, now)
             self._reporter.verdict(self._money.reconciliation.verdict)
 
     def _snapshot(self, now: float) -> Snapshot:
@@ -273,3 +288,4 @@ class Meter:
     def _ended(self, outcome: PollOutcome) -> None:
         self.page.own.poll(outcome)
         self._reporter.poll(outcome)
+        self._board.polled(outcome)

@@ -26,6 +26,7 @@ from exporter.metrics.page import Rendering
 from exporter.model import PollOutcome, Report
 from exporter.polling.schedule import AFTER_FAILURE
 from exporter.settings import load
+from exporter.web.landing import Status
 
 KEY = "sk-ant-admin01-canary"
 OWN = ("anthropic_exporter_", "process_", "python_")
@@ -155,6 +156,10 @@ class World:
     def page(self) -> Page:
         """Scrape, and return the samples."""
         return parse(self.scrape())
+
+    def status(self) -> Status:
+        """Return what the landing page says."""
+        return self.meter.status({report: due + self.wrong for report, due in self._due.items()})
 
     def watch(self) -> None:
         """Scrape; fail on what no scrape may ever see: a counter that falls, or one that is gone.

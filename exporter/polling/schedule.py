@@ -128,6 +128,11 @@ class Schedule:
         """Tell whether polls still run when they are due."""
         return self._scheduler.running and self._worker.alive()
 
+    def next_runs(self) -> dict[str, float]:
+        """Return when each task is due next, in Unix seconds by the host's clock."""
+        due = {job.id: job.next_run_time for job in self._scheduler.get_jobs() if self._scheduler.running}
+        return {name: moment.timestamp() for name, moment in due.items() if moment is not None}
+
     def _run(self, name: str) -> PollOutcome:
         task = self._tasks[name]
         return task.run(lambda: self._worker.urgent(task.rank))

@@ -99,6 +99,9 @@ class Handler(HTTPMessageDelegate):
         try:
             policy = self._site.door.look()
             await self._send(await self._decide(policy), policy)
+        except asyncio.CancelledError:
+            logger.debug("a client went away", extra={"fields": {"client": str(self._connection.context)}})
+            raise
         except Exception:
             logger.exception("a request failed", extra={"fields": {"client": str(self._connection.context)}})
             self._connection.close()

@@ -33,8 +33,10 @@ class Sender:
     ) -> None:
         """Send it, or for ``head`` its headers alone; raise TimeoutError if the client does not take a chunk."""
         body = answer.body
-        fields = HTTPHeaders({**headers, "Content-Type": answer.content_type, "Date": format_timestamp(time.time())})
-        for name, value in (*answer.headers, *_framing(body, gzip=gzip)):
+        # What the operator wishes goes before what a page says of itself.
+        told = {**dict(answer.headers), **headers}
+        fields = HTTPHeaders({**told, "Content-Type": answer.content_type, "Date": format_timestamp(time.time())})
+        for name, value in _framing(body, gzip=gzip):
             fields[name] = value
         await self._taken(connection.write_headers(_start(answer.status), fields))
         if isinstance(body, bytes):

@@ -193,6 +193,7 @@ NO_REQUESTS: tuple[Callable[[bytes, bytes, int], bytes], ...] = (
         b"POST /metrics HTTP/1.1\r\n" + HOST + b"Content-Length: %d\r\n\r\n" % size + b"a" * size
     ),
     lambda _junk, word, _size: b"POST /metrics HTTP/1.1\r\n" + HOST + b"Content-Length: " + word + b"\r\n\r\n",
+    lambda junk, _word, _size: b"POST /metrics HTTP/1.1\r\n" + HOST + b"Content-Length: 20\r\n\r\n" + junk,
     lambda junk, word, _size: (
         b"PUT /metrics HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n" + word + b"\r\n" + junk
     ),
@@ -207,7 +208,7 @@ NO_REQUESTS: tuple[Callable[[bytes, bytes, int], bytes], ...] = (
 def malformed(seed: int) -> bytes:
     """Return one of them."""
     chance = random.Random(seed)  # noqa: S311 - no secret
-    junk = chance.randbytes(chance.randrange(1, 400))
+    junk = chance.randbytes(chance.randrange(20, 400))
     word = bytes(chance.choices(b"abcXYZ/?&=%[]\\\x7f\xff ", k=chance.randrange(1, 40)))
     return chance.choice(NO_REQUESTS)(junk, word, chance.choice((20_000, 40_000, 200_000)))
 

@@ -116,6 +116,14 @@ def test_headers_are_on_every_answer(run: Run) -> None:
             assert (answer.status_code, answer.headers["x-frame-options"]) == (expected, "deny")
 
 
+def test_a_content_security_policy_of_ones_own_goes_before_the_page_s(run: Run) -> None:
+    headers = "{X-Frame-Options: deny, Content-Security-Policy: \"frame-ancestors 'none'\"}"
+    program = run(f"http_server_config: {{headers: {headers}}}")
+    with httpx.Client(trust_env=False) as client:
+        page = client.get(program.url.removesuffix("/metrics") + "/")
+    assert page.headers.get_list("content-security-policy") == ["frame-ancestors 'none'"]
+
+
 def test_a_client_needs_a_certificate(run: Run, authority: Authority) -> None:
     program = run(MUTUAL)
     for stranger in (authority.client(), authority.client(Authority())):
