@@ -1,0 +1,1 @@
+"""Exporters of the same series, made with client libraries."""
