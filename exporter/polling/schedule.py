@@ -28,6 +28,8 @@ LIBRARY_LOG = "apscheduler.executors.default"
 AFTER_FAILURE = 300.0
 """Seconds after which a poll that a passing failure has ended is tried again, if its interval is longer."""
 
+LAST_MOMENT = 0.5
+"""Seconds that a poll has to end in, so that what it says is in the log before what the program ends with."""
 CLOCK_CHECK = 5.0
 """Seconds between two looks at the host's clock; also the step back that is taken for one."""
 
@@ -66,6 +68,7 @@ class _OneWorker(BaseExecutor):  # type: ignore[misc]
         self._queue: list[tuple[int, int, Any, list[datetime]]] = []
         self._numbers = count()
         self._waiting = threading.Condition()
+        self._idle = threading.Event()
         self._thread = threading.Thread(target=self._work, name="polling", daemon=True)
 
     def start(self, scheduler: BackgroundScheduler, alias: str) -> None:
@@ -81,6 +84,12 @@ class _OneWorker(BaseExecutor):  # type: ignore[misc]
         """Tell whether the worker still works."""
         return self._thread.is_alive()
 
+    def finish(self, seconds: float) -> None:
+        """Begin nothing more, and give what is under way some seconds to end."""
+        with self._waiting:
+            self._queue.clear()
+        self._idle.wait(seconds)
+
     def _do_submit_job(self, job: Any, run_times: list[datetime]) -> None:
         with self._waiting:
             heapq.heappush(self._queue, (self._ranks[job.id], next(self._numbers), job, run_times))
@@ -90,7 +99,9 @@ class _OneWorker(BaseExecutor):  # type: ignore[misc]
         while True:
             with self._waiting:
                 while not self._queue:
+                    self._idle.set()
                     self._waiting.wait()
+                self._idle.clear()
                 _, _, job, run_times = heapq.heappop(self._queue)
             events = run_job(job, job._jobstore_alias, run_times, LIBRARY_LOG)  # noqa: SLF001 - as executors do
             self._run_job_success(job.id, events)
@@ -120,9 +131,10 @@ class Schedule:
         threading.Thread(target=self._watch_clock, name="clock", daemon=True).start()
 
     def stop(self) -> None:
-        """Start no more polls; one that is under way is not waited for."""
+        """Start no more polls; one that is under way is not waited for longer than a moment."""
         self._stopped.set()
         self._scheduler.shutdown(wait=False)
+        self._worker.finish(LAST_MOMENT)
 
     def alive(self) -> bool:
         """Tell whether polls still run when they are due."""

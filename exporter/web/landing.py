@@ -51,9 +51,7 @@ class Status:
 def landing(status: Callable[[], Status], version: str, telemetry_path: str) -> Page:
     """Return the page."""
     style = _file("landing.css")
-    given = {"style": style, "project": PROJECT_URL, "version": escape(version)}
-    # Relative, so that it may be served below a path by a proxy.
-    given |= {"metrics": escape(f".{telemetry_path}"), "telemetry_path": escape(telemetry_path)}
+    given = {"style": style, "project": PROJECT_URL, "version": escape(version), "metrics": escape(telemetry_path)}
     page = Template(_file("landing.html"))
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     headers = (

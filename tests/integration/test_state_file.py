@@ -594,7 +594,7 @@ def test_an_empty_file_with_a_log_is_not_a_new_one(
 def test_a_new_file_is_for_its_owner_alone(run: Start, api_url: str, tmp_path: Path) -> None:
     run(api_url).wait_for(is_up)
     modes = {file.name.removeprefix(NAME): f"{file.stat().st_mode & 0o777:o}" for file in tmp_path.glob(f"{NAME}*")}
-    assert modes == dict.fromkeys(["", "-wal", "-shm", ".lock"], "600")
+    assert modes == dict.fromkeys(["", "-wal", "-shm", ".lock", ".heartbeat"], "600")
 
 
 def test_in_memory_is_warned_about_but_in_the_demo(run: Start, exporter_process: Start, tmp_path: Path) -> None:

@@ -515,8 +515,8 @@ def test_every_link_leads_somewhere() -> None:
     with serving(World(organization(), NOW)) as url:
         told = Reader(get(url).text)
         local = [target for target in told.targets if not target.startswith("https://")]
-        assert local == ["./stats", "./-/healthy", "./-/ready"]
-        assert get(f"{url}/{local[0]}").text == "a 1\n"
+        assert local == ["/stats", "/-/healthy", "/-/ready"]
+        assert get(f"{url}{local[0]}").text == "a 1\n"
     for target in set(told.targets) - set(local):
         path = target.removeprefix(PROJECT_URL)
         kind, _, place = path.partition("/main/")
