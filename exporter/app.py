@@ -4,6 +4,7 @@ import gc
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
@@ -32,6 +33,9 @@ from exporter.web.pages import health, metrics, ready
 from exporter.web.server import Server
 
 logger = logging.getLogger(__name__)
+
+TURN = 0.001
+"""Seconds that a busy thread keeps the interpreter for: a scrape changes threads often, and a poll is busy."""
 
 FULL_COLLECTIONS = 500
 """Collections of the middle generation for each full one."""
@@ -128,6 +132,7 @@ def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], No
     schedule.start()
     heartbeat.start()
     _calm_the_collector()
+    sys.setswitchinterval(TURN)
     url = f"{server.url}{settings.web.telemetry_path}"
     greet(url)
     logger.info("listening", extra={"fields": {"url": url, "version": __version__}})
