@@ -81,11 +81,13 @@ class Page:
 
     def _texts(self, format: Format, only: frozenset[str]) -> Iterator[bytes]:  # noqa: A002
         snapshot, now = self._source.serve()
-        if snapshot is not self._look[0]:
-            self._look = snapshot, Look(snapshot)
+        known, look = self._look
+        if snapshot is not known:
+            look = Look(snapshot)
+            self._look = snapshot, look
         self._arrival.shown = snapshot.counters["usage"].arrival if "usage" in snapshot.counters else None
         yield format.text(self._registry.restricted_registry(only) if only else self._registry)
-        for name, table in self._look[1].at(now).items():
+        for name, table in look.at(now).items():
             if not only or name in only:
                 yield from self._writer.write(name, table, format)
         yield format.end
