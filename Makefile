@@ -62,6 +62,8 @@ lock: .venv/dev  ## Resolve the dependencies anew into the hashed lock files
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" pyproject.toml -o deploy/requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --custom-compile-command "make lock" --group build -o deploy/build-requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" --group dev pyproject.toml -o tests/requirements.txt
 
 clean:  ## Remove the private environment and all caches
