@@ -20,7 +20,7 @@ Glossary
 """
 
 import decimal
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Generic, Literal, NamedTuple, TypeVar
@@ -70,6 +70,11 @@ class Window:
     def buckets(self) -> int:
         """How many buckets the window holds."""
         return (self.end - self.start) // self.width
+
+    def every(self, buckets: "Iterable[Bucket[int]]") -> "list[Bucket[int]]":
+        """Return a bucket for every interval of the window: one that the API left out had no usage."""
+        found = {bucket.start: bucket for bucket in buckets}
+        return [found.get(start, Bucket(start, {})) for start in range(self.start, self.end, self.width)]
 
 
 @dataclass(frozen=True, slots=True)

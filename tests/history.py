@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import chain, groupby, repeat
-from operator import add, itemgetter
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 
 import httpx
@@ -20,18 +20,19 @@ import httpx
 from exporter.api import admin
 from exporter.api.client import Listener, Timing
 from exporter.api.credentials import Credentials
+from exporter.backfill import texts
 from exporter.demo.api import AdminApi
 from exporter.demo.organization import Organization
 from exporter.demo.simulation import SimulatedOrganization
-from exporter.history.openmetrics import END, OpenMetrics, Samples, series
-from exporter.history.past import Past, Records
-from exporter.metrics.catalog import CATALOG
+from exporter.history.files import BLOCK
+from exporter.history.openmetrics import END, Samples, series
+from exporter.history.past import Past
+from exporter.history.reading import read_past
 from exporter.metrics.samples import samples
-from exporter.model import DAY, HOUR, MINUTE, Bucket, Budget, Names, Number, Series, Window
-from exporter.money.bill import first_day_needed
+from exporter.model import DAY, HOUR, MINUTE, Bucket, Budget, Number, Window
 from exporter.money.money import Money
 from exporter.parts import new_api, new_money
-from exporter.polling.windows import every, floor, split
+from exporter.polling.windows import split
 from exporter.settings import load
 from tests.world import KEY, World, at
 
@@ -46,8 +47,6 @@ ANCHOR = SEAM - SETTLE
 LABELS = {"job": "anthropic", "instance": "demo"}
 BUDGET = Budget(Decimal(30000), {"default": Decimal(1500)})
 FLAGS = ("--budget.monthly-usd", "30000", "--budget.workspaces", "default=1500")
-BLOCK = 162 * HOUR
-"""Seconds that a block covers: a length that Prometheus itself has; its text has less than a gigabyte."""
 
 
 def organization() -> SimulatedOrganization:
@@ -109,10 +108,7 @@ def _make_block(promtool: Path, path: Path) -> None:
 
 def past_texts(past: Past, end: int, shown: Samples = samples) -> Iterator[tuple[int, str]]:
     """Yield the samples of each scrape with its time, up to ``end``, as ``shown`` tells them."""
-    labels = {metric.name: metric.labels for metric in CATALOG}
-    writer = OpenMetrics(shown, labels, LABELS)
-    for time, snapshot in past.snapshots(end):
-        yield time, f"{_up(time)}{writer.text(snapshot, time)}"
+    return texts(past, end, LABELS, shown=shown)
 
 
 def _up(time: int) -> str:
@@ -122,16 +118,7 @@ def _up(time: int) -> str:
 def past() -> Past:
     """Return the past up to the seam, read through the API as it is known now."""
     api, money = parts(organization(), NOW)
-    today = floor(NOW, DAY)
-    bills = read(api.cost, Window(DAY, first_day_needed(START, 0), today))
-    money.take_bill(bills)
-    for window in (Window(DAY, floor(START, DAY), today), Window(HOUR, today, floor(ANCHOR, HOUR))):
-        money.take_usage(window, every(window, read(api.usage, window)), NOW)
-    money.complete()
-    workspaces, default_id = api.workspaces()
-    names = Names(api.organization(), workspaces, api.api_keys(workspaces, default_id))
-    records = Records(_hours(api.usage), _hours(api.api_key_usage), ANCHOR, bills, names, api.rate_limits(), BUDGET)
-    return Past(records, money, START, settle=SETTLE)
+    return read_past(api, money, start=START, anchor=ANCHOR, now=NOW, settle=SETTLE, budget=BUDGET)
 
 
 def parts(organization: Organization, now: int) -> tuple[admin.AdminApi, Money]:
@@ -149,16 +136,6 @@ def parts(organization: Organization, now: int) -> tuple[admin.AdminApi, Money]:
     timing = Timing(clock=clock, timer=clock, sleep=lambda _seconds: None)
     api = new_api(settings, Credentials(KEY, None), timing, Listener(), lambda _field, _rows: None, transport)
     return api, new_money(settings)
-
-
-def _hours(report: Callable[[Window], list[Bucket[int]]]) -> list[Bucket[int]]:
-    """Return usage by the hour, the last one up to the seam only."""
-    hours = Window(HOUR, floor(START, DAY), floor(ANCHOR, HOUR))
-    minutes = report(Window(MINUTE, hours.end, ANCHOR))
-    counts: dict[Series, tuple[int, ...]] = {}
-    for minute in minutes:
-        counts |= {name: tuple(map(add, counts.get(name, repeat(0)), grown)) for name, grown in minute.counts.items()}
-    return [*every(hours, read(report, hours)), Bucket(hours.end, counts)]
 
 
 def read(report: Callable[[Window], list[Bucket[Number]]], window: Window) -> list[Bucket[Number]]:

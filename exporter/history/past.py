@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import ROUND_FLOOR, Decimal
 from functools import partial
+from itertools import chain
 from operator import add
 from typing import Generic
 
@@ -81,18 +82,22 @@ class Past:
         self._dollars = {name: _Odometer(buckets, anchor, until) for name, buckets in dollars.items()}
         self._bill, self._billed = Bill(), _Billed(records.bills, start - start % DAY)
 
-    def snapshots(self, end: int, step: int = 5 * MINUTE) -> Iterator[tuple[int, Snapshot]]:
-        """Yield, with its time, what there was to see every ``step`` seconds from the start up to ``end``, once."""
+    def snapshots(self, end: int, step: int = 5 * MINUTE, fine: int = 0) -> Iterator[tuple[int, Snapshot]]:
+        """Yield, with its time, what there was to see every ``step`` seconds from the start up to ``end``, once.
+
+        In the last ``fine`` seconds it is every minute.
+        """
         pending = sorted(self._records.bills, key=lambda bucket: bucket.start, reverse=True)
         still, money = Snapshot(), self._money.reading(self._start, None)
-        for time in range(self._start, end + 1, step):
+        day = self._start // DAY
+        for time in chain(range(self._start, end - fine, step), range(end - fine, end + 1, MINUTE if fine else step)):
             out = []
             while pending and pending[-1].start + DAY + self._bill_delay <= time:
                 out.append(pending.pop())
             if out or time == self._start or month_of(time) != money.month:
                 still = self._still(out, time)
-            if time // DAY != (time - step) // DAY:
-                money = self._money.reading(time, None)
+            if time // DAY != day:
+                day, money = time // DAY, self._money.reading(time, None)
             yield time, self._moved(still, money, time)
 
     def _still(self, bills: Iterable[Bucket[Decimal]], time: int) -> Snapshot:

@@ -10,7 +10,7 @@ from exporter.ledger.ledger import Ledger
 from exporter.model import DAY, ApiKey, Bucket, Names, Organization, RateLimits, Report, Window, Workspace
 from exporter.money.bill import first_day_needed
 from exporter.polling.poll import Source, Step
-from exporter.polling.windows import Days, Tiers, every
+from exporter.polling.windows import Days, Tiers
 
 COST_REVISION = 35 * DAY
 USAGE_REVISION = 7 * DAY
@@ -44,7 +44,7 @@ class Feed:
             self._tiers.complete(polled)
 
     def _step(self, window: Window, clock: Callable[[], float]) -> None:
-        self._take(window, every(window, self._read(window)), clock())
+        self._take(window, window.every(self._read(window)), clock())
         self._tiers.done(window)
 
 

@@ -4,10 +4,10 @@ Three tiers look at the same usage: minutes at each poll, hours and days now and
 finer tier looks back. After downtime each tier goes back to where it was last read.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from math import inf
 
-from exporter.model import DAY, HOUR, LOOKBACK, MINUTE, MOST_BUCKETS, Bucket, Window
+from exporter.model import DAY, HOUR, LOOKBACK, MINUTE, MOST_BUCKETS, Window
 
 PACE = {DAY: 6 * HOUR, HOUR: 15 * MINUTE, MINUTE: 0}
 """Seconds between two reads of a tier; minutes are read at each poll."""
@@ -36,12 +36,6 @@ def split(width: int, start: int, end: int) -> list[Window]:
     """Cut a range into windows that the API can answer in one page, oldest first."""
     span = width * MOST_BUCKETS[width]
     return [Window(width, begin, min(begin + span, end)) for begin in range(start, end, span)]
-
-
-def every(window: Window, buckets: Iterable[Bucket[int]]) -> list[Bucket[int]]:
-    """Return a bucket for every interval of ``window``: one that the API left out had no usage."""
-    found = {bucket.start: bucket for bucket in buckets}
-    return [found.get(start, Bucket(start, {})) for start in range(window.start, window.end, window.width)]
 
 
 class Tiers:

@@ -15,7 +15,7 @@ from exporter.history.past import Past, Records
 from exporter.metrics.samples import samples
 from exporter.model import DAY, MINUTE, Bucket, Budget, Names, Snapshot, Window
 from exporter.money.bill import first_day_needed
-from exporter.polling.windows import every, floor
+from exporter.polling.windows import floor
 from tests.backtest import rules
 from tests.history import SETTLE, parts, read
 from tests.world import at
@@ -69,7 +69,7 @@ def past(story: Story, start: int, end: int) -> Past:
     bills = read(api.cost, Window(DAY, first_day_needed(start, 0), midnight))
     money.take_bill(bills)
     days, minutes = Window(DAY, begun, midnight), Window(MINUTE, begun, until)
-    money.take_usage(days, every(days, read(api.usage, days)), end)
+    money.take_usage(days, days.every(read(api.usage, days)), end)
     money.complete()
     usage, api_key_usage = _coarse(api.usage, minutes), _coarse(api.api_key_usage, minutes)
     records = Records(usage, api_key_usage, until, bills, Names(api.organization()), None, BUDGET)

@@ -17,10 +17,11 @@ from pathlib import Path
 import httpx
 import msgspec
 
+from exporter.history.files import BLOCK
 from exporter.history.openmetrics import series
 from exporter.model import MINUTE
 from tests.backtest.rules import Alert, Firing, Recording, firings, levels
-from tests.history import BLOCK, make_blocks
+from tests.history import make_blocks
 from tests.integration.conftest import PrometheusLeg, PrometheusServer
 
 AT_ONCE = 3
