@@ -139,9 +139,10 @@ def key(secret: SecretStr) -> SecretStr:
 
 def key_file_problem(path: Path) -> str:
     """Say what is wrong with a key file and what to do, or nothing; never its content."""
-    if path.exists() and not (path.is_file() or path.is_dir()):
-        return "it is not a regular file; give one, it is read again when it changes"
     try:
+        # A folder that cannot be entered makes exists() fail before Python 3.12.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            return "it is not a regular file; give one, it is read again when it changes"
         with path.open("rb") as file:
             key(SecretStr(file.read(KEY_FILE_LIMIT).decode("utf-8", "replace")))
     except OSError as error:
