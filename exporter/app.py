@@ -13,6 +13,7 @@ from typing import Any
 from exporter import __version__, log
 from exporter.api.client import Timing
 from exporter.api.credentials import Credentials
+from exporter.backfill import backfill
 from exporter.demo.api import AdminApi as SimulatedApi
 from exporter.demo.server import serve as serve_simulation
 from exporter.demo.simulation import SimulatedOrganization
@@ -53,6 +54,9 @@ DEMO_DEFAULTS: Mapping[str, Any] = {
 DEMO_KEY = "sk-ant-admin01-simulated"
 DEMO_HISTORY = 366 * DAY
 DEMO_SEED = 1
+DEMO_LABELS = {"job": "anthropic", "instance": "my-organisation"}
+"""As deploy/prometheus/prometheus.yml has them."""
+
 INVITATION = """
 This is a simulated organisation, and the exporter reading it: no figure is real, and no key is needed.
 
@@ -84,10 +88,16 @@ def demo(settings: Settings, say: Callable[[str], None]) -> int:
     with serve_simulation(simulation) as server:
         api = settings.api.model_copy(update={"base_url": server.url})
         # Simulated counters must not get into the file of real ones, wherever that is set.
-        state = settings.state.model_copy(update={"path": MEMORY})
+        alive, state = settings.state.path, settings.state.model_copy(update={"path": MEMORY})
         settings = settings.model_copy(update={"api": api, "state": state})
+        credentials, history = Credentials(DEMO_KEY, None), settings.demo.history
         logger.info("SIMULATED DATA: no real organisation is read", extra={"fields": {"api": server.url}})
-        return _run(settings, Credentials(DEMO_KEY, None), lambda url: say(INVITATION.format(url=url)))
+
+        def prepare(anchor: int) -> None:
+            if history:
+                backfill(settings, credentials, history, anchor=anchor, labels=DEMO_LABELS, stopped=_is_stopped)
+
+        return _run(settings, credentials, lambda url: say(INVITATION.format(url=url)), prepare, alive)
 
 
 def _warn(settings: Settings, credentials: Credentials) -> None:
@@ -105,7 +115,21 @@ def _hold_signals() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
 
 
-def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], None]) -> int:
+def _is_stopped() -> bool:
+    return not signal.sigpending().isdisjoint(STOP_SIGNALS)
+
+
+def _run(
+    settings: Settings,
+    credentials: Credentials,
+    greet: Callable[[str], None],
+    prepare: Callable[[int], None] = lambda _anchor: None,
+    alive: str | None = None,
+) -> int:
+    """Run until a signal; ``prepare`` hears the usage time from which on is counted, ``greet`` where it is served.
+
+    The heartbeat is beside ``alive``, or else beside the state file.
+    """
     door = Door(settings.web.config_file) if settings.web.config_file else None
     server = Server(*parse_listen_address(settings.web.listen_address), door)
     failures: list[ExporterError] = []
@@ -116,6 +140,7 @@ def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], No
 
     state = _open_state(settings.state.path)
     meter = Meter(settings, credentials, Timing(), state, abort=abort)
+    prepare(meter.anchor)
     begun = "going on from the state file" if state.loaded else "new state"
     logger.info(begun, extra={"fields": {"file": state.path}})
     schedule = Schedule(meter.tasks())
@@ -127,7 +152,7 @@ def _run(settings: Settings, credentials: Credentials, greet: Callable[[str], No
     }
     if door:
         door.tell(meter.page.own.web_config)
-    heartbeat = Heartbeat(settings.state.path, schedule.alive)
+    heartbeat = Heartbeat(alive or settings.state.path, schedule.alive)
     server.start(pages)
     schedule.start()
     heartbeat.start()

@@ -110,6 +110,11 @@ class Meter:
         self._resume()
         self.polls = {source.report: self._poll(source) for source in self._sources(api, is_filtered=is_filtered)}
 
+    @property
+    def anchor(self) -> int:
+        """The usage time (Unix seconds) at which the usage counters are 0."""
+        return self._counters.ledgers["usage"].anchor
+
     def tasks(self) -> dict[str, Task]:
         """Return the polls with their pace, for the schedule."""
         return {

@@ -131,6 +131,12 @@ class Web(_Section):
     config_file: Path | None = _setting(None, "YAML file with TLS, users and headers, as exporter-toolkit has it")
 
 
+class Demo(_Section):
+    """The simulated organisation."""
+
+    history: Path | None = _setting(None, "folder for the five weeks before a `demo`, written once, for promtool")
+
+
 class Log(_Section):
     """Logging to standard error."""
 
@@ -163,6 +169,7 @@ class Settings(BaseSettings):
     metrics: Metrics = Metrics()
     state: State = State()
     web: Web = Web()
+    demo: Demo = Demo()
     log: Log = Log()
     api_key: Key | None = Field(default=None, validation_alias=KEY_VARIABLE)
     api_key_file: Path | None = Field(default=None, validation_alias=KEY_FILE_VARIABLE)
