@@ -54,17 +54,19 @@ pictures: .venv/dev  ## Draw the README's pictures of the dashboards anew (needs
 	@.cache/pictures/bin/python -m tests.shrink_pictures .cache/drawn grafana/pictures
 	@$(BIN)/python -m tests.rendering.landing deploy/pictures/landing.png --until table
 
-readme: .venv/dev  ## Write the README's tables anew
+readme: .venv/dev  ## Write the README's tables and the chart's schema anew
 	@$(BIN)/python -m tests.readme
+	@$(BIN)/python -m tests.helm
 
 lock: .venv/dev  ## Resolve the dependencies anew into the hashed lock files
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" pyproject.toml -o deploy/requirements.txt
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	    --custom-compile-command "make lock" --group build -o deploy/build-requirements.txt
-	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	    --custom-compile-command "make lock" --group dev pyproject.toml -o tests/requirements.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	    --custom-compile-command "make lock" --group build \
+	    --constraints tests/requirements.txt -o deploy/build-requirements.txt
 
 clean:  ## Remove the private environment and all caches
 	rm -rf .venv .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

@@ -4,7 +4,10 @@ import re
 import tomllib
 from pathlib import Path
 
+import yaml
+
 from exporter import __version__
+from exporter.app import DEMO_LABELS
 from exporter.demo.organization import HOUR, Tokens
 from exporter.demo.prices import LIST_PRICES
 from exporter.demo.simulation import SimulatedOrganization
@@ -19,6 +22,7 @@ from tests.readme import README, rendered
 from tests.world import TOTALS_ONLY, World, at
 
 ROOT = Path(__file__).parents[2]
+LOCKS = ("deploy/requirements.txt", "deploy/build-requirements.txt", "tests/requirements.txt")
 
 
 def test_the_readme_tables_are_the_catalogue_and_the_settings() -> None:
@@ -87,13 +91,23 @@ def test_the_changelog_knows_the_version() -> None:
 
 def test_the_locks_hold_what_the_project_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    wanted = {re.split(r"[<>=]", name)[0] for name in project["project"]["dependencies"]}
-    tools = {re.split(r"[<>=]", name)[0] for name in project["dependency-groups"]["dev"]}
-    runtime, development = (
-        dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / lock).read_text(), re.MULTILINE))
-        for lock in ("deploy/requirements.txt", "tests/requirements.txt")
+    groups = project["dependency-groups"]
+    asked = (
+        project["project"]["dependencies"],
+        groups["build"],
+        [name for name in groups["dev"] if isinstance(name, str)],
     )
+    wanted, build, tools = ({re.split(r"[<>=]", name)[0] for name in names} for names in asked)
+    texts = [(ROOT / lock).read_text() for lock in LOCKS]
+    runtime, building, development = (dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE)) for text in texts)
     assert wanted <= runtime.keys()
-    assert wanted | tools <= development.keys()
-    assert runtime.items() <= development.items()
-    assert "://" not in (ROOT / "deploy/requirements.txt").read_text()
+    assert build <= building.keys()
+    assert wanted | build | tools <= development.keys()
+    assert runtime.items() | building.items() <= development.items()
+    assert not [lock for lock, text in zip(LOCKS, texts, strict=True) if "://" in text]
+
+
+def test_history_goes_on_in_the_series_of_the_shipped_scrape_configs() -> None:
+    for file in ("deploy/prometheus/prometheus.yml", "deploy/compose/prometheus.yml"):
+        [job] = yaml.safe_load((ROOT / file).read_text())["scrape_configs"]
+        assert {"job": job["job_name"], **job["static_configs"][0]["labels"]} == DEMO_LABELS
