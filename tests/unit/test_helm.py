@@ -354,7 +354,7 @@ def test_one_exporter_runs_and_the_old_one_ends_first(values: Path) -> None:
 def test_probes_ask_for_health_only_and_patiently() -> None:
     container = exporter(case(EVERYTHING))
     probes = {name: probe for name, probe in container.items() if name.endswith("Probe")}
-    assert probes.keys() == {"startupProbe", "livenessProbe"}
+    assert probes.keys() == {"startupProbe", "livenessProbe", "readinessProbe"}
     assert "\n  health " in USAGE
     for probe in probes.values():
         assert probe["exec"] == {"command": [PROGRAM, "health"]}

@@ -18,8 +18,8 @@ NAMES = {row.name for row in ROWS}
 SECTIONS = {name.partition(".")[0] for name in NAMES}
 VARIABLES = {row.variable for row in ROWS} | {KEY_VARIABLE, KEY_FILE_VARIABLE}
 
-OTHERS_FLAGS = re.compile(r"--(alertmanager|cluster|storage)\..*|--web\.(enable-\w+|external-url)")
-"""Flags of Prometheus and Alertmanager; what they have in common with us is spelled as here."""
+OTHERS_FLAGS = re.compile(r"--(alertmanager|cluster|query|storage)\..*|--web\.(enable-\w+|external-url)")
+"""Flags of Prometheus, Alertmanager and Thanos; what they have in common with us is spelled as here."""
 FILE_NAME = re.compile(r".*\.(yml|yaml|toml|json|db|crt|key)")
 
 
