@@ -50,6 +50,7 @@ DEMO_DEFAULTS: Mapping[str, Any] = {
     "names": {"poll_interval": 60},
     "limits": {"poll_interval": 60},
     "budget": {"monthly_usd": Decimal(30000), "workspaces": {"default": Decimal(1500)}},
+    "state": {"path": MEMORY},
 }
 DEMO_KEY = "sk-ant-admin01-simulated"
 DEMO_HISTORY = 366 * DAY
@@ -87,7 +88,8 @@ def demo(settings: Settings, say: Callable[[str], None]) -> int:
     simulation = SimulatedApi(SimulatedOrganization(seed=DEMO_SEED, started=started), key=DEMO_KEY, clock=time.time)
     with serve_simulation(simulation) as server:
         api = settings.api.model_copy(update={"base_url": server.url})
-        # Simulated counters must not get into the file of real ones, wherever that is set.
+        # Simulated counters must not get into the file of real ones, if one is set: only the sign of life stands beside
+        # it, where the health check of the image looks for it.
         alive, state = settings.state.path, settings.state.model_copy(update={"path": MEMORY})
         settings = settings.model_copy(update={"api": api, "state": state})
         credentials, history = Credentials(DEMO_KEY, None), settings.demo.history

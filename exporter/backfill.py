@@ -47,8 +47,9 @@ def backfill(
         _clear(directory)
         begun = time.monotonic()
         files.write(directory, takewhile(lambda _: not stopped(), _read(settings, credentials, anchor, labels)))
-        if not stopped():
-            (directory / DONE).touch()
+        if stopped():
+            return
+        (directory / DONE).touch()
     except OSError as error:
         raise StartError(f"{str(directory)!r}: {error.strerror}; give a folder that can be written to") from None
     seconds = round(time.monotonic() - begun)
@@ -92,5 +93,5 @@ def _clear(directory: Path) -> None:
         directory.mkdir(parents=True)
         # Who makes blocks of the files removes them, under the same group.
         directory.chmod(0o770)
-    for file in (*directory.glob(f"*{files.SUFFIX}"), *directory.glob("*.partial")):
+    for file in files.written(directory):
         file.unlink()

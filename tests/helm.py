@@ -80,7 +80,7 @@ def only(objects: Iterable[Object], kind: str) -> Object:
 
 
 def pods(objects: Iterable[Object]) -> Iterator[Object]:
-    """Yield what each pod is made from, that of ``helm test`` last."""
+    """Yield what each pod is made from, those of ``helm test`` last: check and ready."""
     yield from (found["spec"]["template"] for found in of_kind(objects, "Deployment"))
     yield from of_kind(objects, "Pod")
 

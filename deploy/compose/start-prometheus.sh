@@ -10,7 +10,8 @@ for text in "$history"/*.om; do
     # Without any, this is the pattern itself.
     [ -e "$text" ] || continue
     echo "making a block of ${text##*/}"
-    promtool tsdb create-blocks-from openmetrics --quiet --max-block-duration=162h "$text" "$data"
+    # It has scratch files, and nothing else can be written to.
+    TMPDIR=$data promtool tsdb create-blocks-from openmetrics --quiet --max-block-duration=162h "$text" "$data"
     rm "$text"
 done
 exec prometheus "--storage.tsdb.path=$data" "$@"

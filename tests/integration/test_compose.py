@@ -178,7 +178,9 @@ class Stack:
     def environment(self, service: str) -> dict[str, str]:
         given = self.services[service].get("environment", {})
         image = IMAGE if service == "exporter" else {}
-        return {"PATH": self._path} | {name: self.here(service, value) for name, value in (image | given).items()}
+        known = {name: self.here(service, value) for name, value in (image | given).items()}
+        # None of them mounts a folder for temporary files, and what is not mounted cannot be written to.
+        return {"PATH": self._path, "TMPDIR": "/nonexistent"} | known
 
     def listen(self, service: str) -> str:
         return f"127.0.0.1:{self.ports[service]}"

@@ -97,18 +97,19 @@ def test_the_history_is_written_once(exporter_process: Callable[..., "ExporterPr
     past, flags = tmp_path / "past", ("demo", "--demo.history", str(tmp_path / "past"))
     past.mkdir()
     (past / "1.om").write_text("left by an attempt that did not end")
+    (past / "mine.om").write_text("somebody's own")
     program = exporter_process(*flags, wait=False)
     until(lambda: (past / "done").exists() or None, 200, program.log)
     samples = program.wait_for(lambda samples: total(samples, "anthropic_up") == 5)
-    texts = sorted(past.glob("*.om"))
-    assert [path.name for path in past.iterdir() if path not in texts] == ["done"]
+    texts = sorted(past.glob("[0-9]*.om"))
+    assert {path.name for path in past.iterdir() if path not in texts} == {"done", "mine.om"}
     assert all(path.read_text().endswith("\n# EOF\n") for path in texts)
     assert total(samples, TOKENS) == 0, "counters go on from where the history ends, at 0"
     written = [(path.name, path.stat().st_mtime_ns) for path in texts]
     assert program.terminate()[0] == 0
     program = exporter_process(*flags)
     program.wait_for(lambda samples: total(samples, "anthropic_up") == 5, 20)
-    assert [(path.name, path.stat().st_mtime_ns) for path in sorted(past.glob("*.om"))] == written
+    assert [(path.name, path.stat().st_mtime_ns) for path in sorted(past.glob("[0-9]*.om"))] == written
 
 
 def test_a_history_that_is_interrupted_ends_at_once_and_is_not_done(
@@ -120,6 +121,7 @@ def test_a_history_that_is_interrupted_ends_at_once_and_is_not_done(
     code, seconds = program.terminate()
     assert (code, seconds < 5) == (0, True)
     assert not (past / "done").exists()
+    assert past.stat().st_mode & 0o777 == 0o770, "who takes it in removes it, under the same group"
 
 
 def test_a_history_without_a_place_is_an_error(

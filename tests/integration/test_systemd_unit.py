@@ -128,7 +128,7 @@ def python() -> Path:
 
 
 def install(layer: Path) -> None:
-    """Do to the layer what the head of the unit says, but with the packages that are here."""
+    """Do to the layer what the README says, but with the packages that are here."""
     venv = layer / "opt/anthropic-exporter"
     subprocess.run([python(), "-m", "venv", "--without-pip", venv], check=True)
     (packages,) = venv.glob("lib/python3*/site-packages")

@@ -40,7 +40,7 @@ SAMPLES = {
     "web.listen_address": "[::1]:0",
     "web.telemetry_path": "/probe/metrics",
     "web.config_file": "web.yml",
-    "demo.history": Path("past"),
+    "demo.history": "past",
     "log.level": "debug",
     "log.format": "json",
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.readme import README
 from tests.tools import ROOT, tool
 
 UNIT = ROOT / "deploy/systemd/anthropic-exporter.service"
@@ -47,11 +48,11 @@ def test_it_is_hardly_exposed(tmp_path: Path) -> None:
     assert status != 0, table
 
 
-def test_its_head_says_how_to_install_these_files() -> None:
-    head = TEXT.partition("[Unit]")[0]
-    named = re.findall(r"deploy/systemd/[\w.-]+", head)
+def test_the_readme_says_how_to_install_these_files() -> None:
+    told = README.read_text().partition("### systemd")[2].partition("\n### ")[0]
+    named = re.findall(r"deploy/systemd/[\w.-]+", told)
     assert {ROOT / name for name in named} == set(UNIT.parent.iterdir())
-    assert f"{INSTALLED.removesuffix('anthropic-exporter')}pip install ." in head
+    assert f"{INSTALLED.removesuffix('anthropic-exporter')}pip install --no-deps" in told
     for file in ("environment", "admin-api-key"):
-        assert f"/etc/{UNIT.stem}/{file}" in head
         assert f"/etc/%N/{file}" in TEXT
+        assert re.search(rf"install -m 600 .*{file} .*/etc/{UNIT.stem}/\n", told)
