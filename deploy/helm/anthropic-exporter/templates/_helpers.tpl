@@ -121,3 +121,24 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{ toYaml . }}
 {{- end }}
 {{- end }}
+
+{{/* What the exporter's pod and those of `helm test` have in common. */}}
+{{- define "anthropic-exporter.pod" -}}
+serviceAccountName: {{ include "anthropic-exporter.serviceAccountName" . }}
+automountServiceAccountToken: false
+enableServiceLinks: false
+securityContext: {{- toYaml .Values.podSecurityContext | nindent 2 }}
+{{- range $key := list "imagePullSecrets" "nodeSelector" "tolerations" }}
+{{- with index $.Values $key }}
+{{ $key }}: {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The same of their containers. */}}
+{{- define "anthropic-exporter.container" -}}
+image: {{ include "anthropic-exporter.image" . | quote }}
+imagePullPolicy: {{ .Values.image.pullPolicy }}
+resources: {{- toYaml .Values.resources | nindent 2 }}
+securityContext: {{- toYaml .Values.securityContext | nindent 2 }}
+{{- end }}
