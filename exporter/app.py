@@ -53,7 +53,7 @@ DEMO_DEFAULTS: Mapping[str, Any] = {
     "state": {"path": MEMORY},
 }
 DEMO_KEY = "sk-ant-admin01-simulated"
-DEMO_HISTORY = 366 * DAY
+DEMO_AGE = 366 * DAY
 DEMO_SEED = 1
 DEMO_LABELS = {"job": "anthropic", "instance": "my-organisation"}
 """As deploy/prometheus/prometheus.yml has them."""
@@ -74,7 +74,7 @@ def serve(settings: Settings) -> int:
     _hold_signals()
     credentials = new_credentials(settings)
     log.configure(settings.log.level, settings.log.format, secrets=lambda: (credentials.current,))
-    return _run(settings, credentials, lambda _url: _warn(settings, credentials))
+    return _run(settings, credentials, settings.state.path, lambda _url: _warn(settings, credentials))
 
 
 def demo(settings: Settings, say: Callable[[str], None]) -> int:
@@ -84,14 +84,11 @@ def demo(settings: Settings, say: Callable[[str], None]) -> int:
     """
     _hold_signals()
     log.configure(settings.log.level, settings.log.format)
-    started = int(time.time()) - DEMO_HISTORY
+    started = int(time.time()) - DEMO_AGE
     simulation = SimulatedApi(SimulatedOrganization(seed=DEMO_SEED, started=started), key=DEMO_KEY, clock=time.time)
     with serve_simulation(simulation) as server:
         api = settings.api.model_copy(update={"base_url": server.url})
-        # Simulated counters must not get into the file of real ones, if one is set: only the sign of life stands beside
-        # it, where the health check of the image looks for it.
-        alive, state = settings.state.path, settings.state.model_copy(update={"path": MEMORY})
-        settings = settings.model_copy(update={"api": api, "state": state})
+        settings = settings.model_copy(update={"api": api})
         credentials, history = Credentials(DEMO_KEY, None), settings.demo.history
         logger.info("SIMULATED DATA: no real organisation is read", extra={"fields": {"api": server.url}})
 
@@ -99,7 +96,8 @@ def demo(settings: Settings, say: Callable[[str], None]) -> int:
             if history:
                 backfill(settings, credentials, history, anchor=anchor, labels=DEMO_LABELS, stopped=_is_stopped)
 
-        return _run(settings, credentials, lambda url: say(INVITATION.format(url=url)), prepare, alive)
+        # Simulated counters must not get into the file of real ones, if one is set.
+        return _run(settings, credentials, MEMORY, lambda url: say(INVITATION.format(url=url)), prepare)
 
 
 def _warn(settings: Settings, credentials: Credentials) -> None:
@@ -124,13 +122,13 @@ def _is_stopped() -> bool:
 def _run(
     settings: Settings,
     credentials: Credentials,
+    state_path: str,
     greet: Callable[[str], None],
     prepare: Callable[[int], None] = lambda _anchor: None,
-    alive: str | None = None,
 ) -> int:
     """Run until a signal; ``prepare`` hears the usage time from which on is counted, ``greet`` where it is served.
 
-    The heartbeat is beside ``alive``, or else beside the state file.
+    The counters are kept at ``state_path``; the sign of life is where ``health`` looks, beside the setting's path.
     """
     door = Door(settings.web.config_file) if settings.web.config_file else None
     server = Server(*parse_listen_address(settings.web.listen_address), door)
@@ -140,7 +138,7 @@ def _run(
         failures.append(error)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    state = _open_state(settings.state.path)
+    state = _open_state(state_path)
     meter = Meter(settings, credentials, Timing(), state, abort=abort)
     prepare(meter.anchor)
     begun = "going on from the state file" if state.loaded else "new state"
@@ -154,7 +152,7 @@ def _run(
     }
     if door:
         door.tell(meter.page.own.web_config)
-    heartbeat = Heartbeat(alive or settings.state.path, schedule.alive)
+    heartbeat = Heartbeat(settings.state.path, schedule.alive)
     server.start(pages)
     schedule.start()
     heartbeat.start()

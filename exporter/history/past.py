@@ -82,15 +82,15 @@ class Past:
         self._dollars = {name: _Odometer(buckets, anchor, until) for name, buckets in dollars.items()}
         self._bill, self._billed = Bill(), _Billed(records.bills, start - start % DAY)
 
-    def snapshots(self, end: int, step: int = 5 * MINUTE, fine: int = 0) -> Iterator[tuple[int, Snapshot]]:
-        """Yield, with its time, what there was to see every ``step`` seconds from the start up to ``end``, once.
+    def snapshots(self, end: int, fine: int = 0) -> Iterator[tuple[int, Snapshot]]:
+        """Yield, with its time, what there was to see every five minutes from the start up to ``end``, once.
 
         In the last ``fine`` seconds it is every minute.
         """
         pending = sorted(self._records.bills, key=lambda bucket: bucket.start, reverse=True)
         still, money = Snapshot(), self._money.reading(self._start, None)
         day = self._start // DAY
-        for time in chain(range(self._start, end - fine, step), range(end - fine, end + 1, MINUTE if fine else step)):
+        for time in chain(range(self._start, end - fine, 5 * MINUTE), range(end - fine, end + 1, MINUTE)):
             out = []
             while pending and pending[-1].start + DAY + self._bill_delay <= time:
                 out.append(pending.pop())

@@ -2,7 +2,7 @@
 
 import time
 
-from exporter.app import DEMO_HISTORY, DEMO_SEED
+from exporter.app import DEMO_AGE, DEMO_SEED
 from exporter.demo.api import AdminApi
 from exporter.demo.server import serve
 from exporter.demo.simulation import SimulatedOrganization
@@ -14,7 +14,7 @@ IDLE = 20.0
 
 def start(*flags: str) -> None:
     """Start the program once and print what it took."""
-    organization = SimulatedOrganization(seed=DEMO_SEED, started=int(time.time()) - DEMO_HISTORY)
+    organization = SimulatedOrganization(seed=DEMO_SEED, started=int(time.time()) - DEMO_AGE)
     api = AdminApi(organization, key=KEY, clock=time.time)
     begun = time.monotonic()
     with serve(api) as server, exporter(Api(server.url), *flags) as subject:
