@@ -21,7 +21,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.demo.server import serve
-from tests import history
+from tests import history, tools
 
 ROOT = Path(__file__).resolve().parents[2]
 STOP_SECONDS = 20.0
@@ -93,9 +93,7 @@ def alertmanager_binaries() -> Mapping[str, AlertmanagerLeg]:
 
 
 def lacking(what: str) -> NoReturn:
-    """Skip the test, or let it fail where everything has to be there."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(f"no {what}; .ci/servers installs it on Debian 12")
-    raise AssertionError
+    tools.lacking(f"no {what}; .ci/servers installs it on Debian 12")
 
 
 class Program:
@@ -184,7 +182,40 @@ class Server(Program):
             return None
 
 
-class PrometheusServer(Server):
+class QueryServer(Server):
+    """A server that answers Prometheus' HTTP API."""
+
+    def data(self, path: str, **parameters: str | float | None) -> dict[str, Any]:
+        """Return what a part of the API tells."""
+        given = {name: value for name, value in parameters.items() if value is not None}
+        answer = self._client.get(f"{self.url}/api/v1/{path}", params=given).json()
+        assert answer["status"] == "success", f"{given}: {answer.get('error')}"
+        return dict(answer["data"])
+
+    def query(self, promql: str, time: float | None = None) -> Result:
+        data = self.data("query", query=promql, time=time)
+        return [{"metric": {}, "value": data["result"]}] if data["resultType"] == "scalar" else list(data["result"])
+
+    def query_range(self, promql: str, start: float, end: float, step: float) -> Result:
+        return list(self.data("query_range", query=promql, start=start, end=end, step=step)["result"])
+
+    def scalar(self, promql: str, time: float | None = None) -> float:
+        """Return the value of a query that gives exactly one series."""
+        result = self.query(promql, time)
+        assert len(result) == 1, f"{promql} gave {len(result)} series: {result}"
+        return float(result[0]["value"][1])
+
+    def wait_for(self, promql: str, predicate: Callable[[Result], bool], timeout: float = 30) -> Result:
+        def look() -> Result | None:
+            return result if predicate(result := self.query(promql)) else None
+
+        return until(look, timeout, lambda: f"{promql} gives {self.query(promql)}; targets: {self.targets()}")
+
+    def targets(self) -> Result:
+        return list(self.data("targets")["activeTargets"])
+
+
+class PrometheusServer(QueryServer):
     """A Prometheus that scrapes ``targets``: the instance label to the address of the metrics page."""
 
     def __init__(
@@ -204,34 +235,6 @@ class PrometheusServer(Server):
         listen = f"--web.listen-address={self.url.removeprefix('http://')}"
         storage = (f"--storage.tsdb.path={directory / 'data'}", "--storage.tsdb.retention.time=10y")
         super().__init__([leg.prometheus, "--config.file=prometheus.yml", listen, *storage], directory, os.environ)
-
-    def _data(self, path: str, **parameters: str | float | None) -> dict[str, Any]:
-        given = {name: value for name, value in parameters.items() if value is not None}
-        answer = self._client.get(f"{self.url}/api/v1/{path}", params=given).json()
-        assert answer["status"] == "success", f"{given}: {answer.get('error')}"
-        return dict(answer["data"])
-
-    def query(self, promql: str, time: float | None = None) -> Result:
-        data = self._data("query", query=promql, time=time)
-        return [{"metric": {}, "value": data["result"]}] if data["resultType"] == "scalar" else list(data["result"])
-
-    def query_range(self, promql: str, start: float, end: float, step: float) -> Result:
-        return list(self._data("query_range", query=promql, start=start, end=end, step=step)["result"])
-
-    def scalar(self, promql: str, time: float | None = None) -> float:
-        """Return the value of a query that gives exactly one series."""
-        result = self.query(promql, time)
-        assert len(result) == 1, f"{promql} gave {len(result)} series: {result}"
-        return float(result[0]["value"][1])
-
-    def wait_for(self, promql: str, predicate: Callable[[Result], bool], timeout: float = 30) -> Result:
-        def look() -> Result | None:
-            return result if predicate(result := self.query(promql)) else None
-
-        return until(look, timeout, lambda: f"{promql} gives {self.query(promql)}; targets: {self.targets()}")
-
-    def targets(self) -> Result:
-        return list(self._data("targets")["activeTargets"])
 
 
 class AlertmanagerServer(Server):

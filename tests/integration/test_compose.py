@@ -24,21 +24,20 @@ from exporter.model import HOUR
 from tests import rules
 from tests.dashboards import boards, queries
 from tests.integration.conftest import (
-    ROOT,
     Program,
-    PrometheusServer,
+    QueryServer,
     alertmanager_binaries,
     free_port,
     lacking,
     prometheus_binaries,
 )
 from tests.integration.test_dashboards import ask
-from tests.tools import tool
+from tests.tools import ROOT, call, linter, tool
+from tests.world import TOKENS
 
 FOLDER = ROOT / "deploy" / "compose"
 FILE = FOLDER / "compose.yaml"
 KEY_FILE = {"ANTHROPIC_ADMIN_API_KEY_FILE": str(FILE)}
-TOKENS = "anthropic_usage_tokens_total"
 BIN = Path(sys.executable).parent
 SERVICES = ("exporter", "prometheus", "alertmanager", "grafana")
 OWN = "anthropic-exporter"
@@ -66,15 +65,7 @@ def demo() -> dict[str, Any]:
 
 
 def test_the_file_is_one_of_the_compose_specification() -> None:
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "check_jsonschema",
-        "--builtin-schema",
-        "vendor.compose-spec",
-        FILE,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    done = call(linter("check-jsonschema"), "--builtin-schema", "vendor.compose-spec", FILE)
     assert done.returncode == 0, done.stdout
 
 
@@ -200,23 +191,19 @@ class Stack:
         return self.folder / service / mount["target"].lstrip("/")
 
 
-class StackServer(PrometheusServer):
+class StackServer(QueryServer):
     """The stack's Prometheus, or its Alertmanager: up when its health check says so."""
 
     def __init__(self, stack: Stack, service: str) -> None:
         self.url = f"http://{stack.listen(service)}"
         stack.mount(service)
         command = stack.command(service, f"--web.listen-address={stack.listen(service)}")
-        Program.__init__(self, command, stack.folder, stack.environment(service))
+        super().__init__(command, stack.folder, stack.environment(service))
         self._healthy = partial(stack.healthy, service)
 
     def __enter__(self) -> Self:
         self.up(self._healthy, 300)
         return self
-
-    def data(self, path: str) -> dict[str, Any]:
-        """Return what the HTTP API tells."""
-        return self._data(path)
 
 
 @pytest.fixture(scope="module")

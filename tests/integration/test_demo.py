@@ -1,8 +1,6 @@
 """The demo, as somebody with a real key in the environment tries it."""
 
 import re
-import subprocess
-import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +10,7 @@ import pytest
 
 from exporter.demo.server import serve
 from tests.integration.conftest import until
+from tests.integration.test_health import health
 from tests.world import total
 
 if TYPE_CHECKING:
@@ -83,14 +82,9 @@ def test_the_demo_needs_no_key(exporter_process: Callable[..., "ExporterProcess"
 def test_the_demo_is_told_to_be_alive(exporter_process: Callable[..., "ExporterProcess"], tmp_path: Path) -> None:
     program = exporter_process("demo", "--state.path", "demo.db", env={"ANTHROPIC_ADMIN_API_KEY": None})
     program.wait_for(lambda samples: total(samples, "anthropic_up") == 5)
-    assert health(tmp_path) == 0
+    assert health(tmp_path, "demo.db").returncode == 0
     assert program.terminate()[0] == 0
-    assert health(tmp_path) == 1
-
-
-def health(directory: Path) -> int:
-    command = [sys.executable, "-m", "exporter", "health", "--state.path", str(directory / "demo.db")]
-    return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode
+    assert health(tmp_path, "demo.db").returncode == 1
 
 
 def test_the_history_is_written_once(exporter_process: Callable[..., "ExporterProcess"], tmp_path: Path) -> None:

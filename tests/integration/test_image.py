@@ -30,7 +30,7 @@ from exporter.demo.organization import DAY
 from exporter.demo.server import serve
 from exporter.demo.simulation import Arrival, SimulatedOrganization
 from tests.integration.conftest import ExporterProcess, Samples, until
-from tests.tools import CACHE, ROOT, tool
+from tests.tools import CACHE, ROOT, lacking, tool
 from tests.world import total
 
 pytestmark = pytest.mark.process
@@ -63,11 +63,6 @@ done
 for place in "" /run /dev; do mount -o remount,bind,ro "$IMAGE$place"; done
 exec "$@"
 """
-
-
-def unable(what: str) -> None:
-    """Skip the test, or let it fail where everything has to be there."""
-    (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
 
 
 class Buildah:
@@ -135,7 +130,7 @@ class Image(NamedTuple):
 @pytest.fixture(scope="module")
 def buildah(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Buildah]:
     if os.geteuid():
-        unable("only root can build and run an image without an engine")
+        lacking("only root can build and run an image without an engine")
     storage = tmp_path_factory.mktemp("storage")
     try:
         yield Buildah(storage)
@@ -160,7 +155,7 @@ def littered(context: Path) -> Path:
 def image(buildah: Buildah, tmp_path_factory: pytest.TempPathFactory) -> Image:
     archive = CACHE / "base.tar"
     if not archive.exists():
-        unable("no base for the image; .ci/packaging makes it on Debian 12")
+        lacking("no base for the image; .ci/packaging makes it on Debian 12")
     folder = tmp_path_factory.mktemp("build")
     buildah.stand_in(archive)
     values = {"PYTHON_IMAGE": PYTHON_IMAGE, "VERSION": __version__, "REVISION": "0123abc"}

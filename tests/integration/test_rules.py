@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 
+from tests.helm import CHART, case, only
 from tests.rules import RULES, TESTS, Rule, alerts, expected, name_of
 
 if TYPE_CHECKING:
@@ -20,6 +22,13 @@ def promtool(leg: "PrometheusLeg", *arguments: str | Path) -> None:
 @pytest.mark.prometheus
 def test_promtool_finds_no_fault_in_the_rules(prometheus_leg: "PrometheusLeg") -> None:
     promtool(prometheus_leg, "check", "rules", "--lint=all", "--lint-fatal", *RULES)
+
+
+@pytest.mark.prometheus
+def test_promtool_takes_the_charts_rules(prometheus_leg: "PrometheusLeg", tmp_path: Path) -> None:
+    objects = case(CHART / "ci" / "everything-values.yaml")
+    (tmp_path / "rules.yml").write_text(yaml.safe_dump(only(objects, "PrometheusRule")["spec"]))
+    promtool(prometheus_leg, "check", "rules", tmp_path / "rules.yml")
 
 
 @pytest.mark.prometheus

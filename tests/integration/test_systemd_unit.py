@@ -11,11 +11,9 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
 
 import httpx
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from exporter.demo.api import AdminApi
 from exporter.demo.organization import DAY
@@ -24,13 +22,13 @@ from exporter.demo.simulation import Arrival, SimulatedOrganization
 from tests.certificates import Authority
 from tests.integration.conftest import free_port, until
 from tests.tools import ROOT, tool
+from tests.unit.test_systemd import UNIT, uncommented
+from tests.world import Page, parse, total, value, watermark
 
 pytestmark = pytest.mark.process
 
-Samples: TypeAlias = Mapping[tuple[str, str], float]
-
-UNIT = ROOT / "deploy/systemd/anthropic-exporter.service"
 OTHER = "anthropic-exporter-acme"
+LOADED = "anthropic_exporter_state_loaded"
 KEY = "sk-ant-admin01-canary-of-the-unit"
 QUICK = {"USAGE_POLL_INTERVAL": "1", "USAGE_SETTLE": "70", "USAGE_HOLD": "1"}
 DYNAMIC_USERS = range(61184, 65520)
@@ -150,7 +148,7 @@ def install(layer: Path) -> None:
     (units / "machine.target").write_text("[Unit]\nRequires=basic.target systemd-journald.service\n")
     # Without it the first boot of a machine is set up, which takes its time; containers have none.
     (layer / "etc/machine-id").write_text(f"{uuid.uuid4().hex}\n")
-    for unit, text in ((UNIT.stem, UNIT.read_text()), (OTHER, re.sub(r"(?m)^#(?=[A-Z]\w+=)", "", UNIT.read_text()))):
+    for unit, text in ((UNIT.stem, UNIT.read_text()), (OTHER, uncommented(UNIT.read_text()))):
         (units / f"{unit}.service").write_text(text)
 
 
@@ -221,23 +219,22 @@ def machine(
             machine.close()
 
 
-def samples(url: str, authority: Authority) -> Samples:
-    """Return the metrics by name and report; none while nobody answers."""
+def samples(url: str, authority: Authority) -> Page:
+    """Return the metrics; none while nobody answers."""
     try:
         with httpx.Client(trust_env=False, verify=authority.client()) as client:
             text = client.get(url).raise_for_status().text
     except httpx.TransportError:
         return {}
-    families = text_string_to_metric_families(text)
-    return {(s.name, s.labels.get("report", "")): s.value for family in families for s in family.samples}
+    return parse(text)
 
 
-def counting(machine: Machine, unit: str, url: str, authority: Authority) -> Samples:
+def counting(machine: Machine, unit: str, url: str, authority: Authority) -> Page:
     """Wait until usage was read, and return the metrics."""
 
-    def look() -> Samples | None:
+    def look() -> Page | None:
         found = samples(url, authority)
-        return found if found.get(("anthropic_up", "usage")) == 1 else None
+        return found if total(found, "anthropic_up", report="usage") == 1 else None
 
     return until(look, 20, lambda: machine.journal(unit))
 
@@ -246,8 +243,8 @@ def test_it_runs_as_nobody_and_resumes(machine: Machine, ports: Mapping[str, int
     unit, url = UNIT.stem, f"http://127.0.0.1:{ports[UNIT.stem]}/metrics"
     machine.start(unit)
     first = counting(machine, unit, url, authority)
-    assert first["anthropic_exporter_state_loaded", ""] == 0
-    assert first["process_start_time_seconds", ""] > time.time() - 60
+    assert value(first, LOADED) == 0
+    assert value(first, "process_start_time_seconds") > time.time() - 60
     status = machine.status(unit)
     uid = int(status["Uid"].split()[0])
     assert uid in DYNAMIC_USERS
@@ -264,9 +261,8 @@ def test_it_runs_as_nobody_and_resumes(machine: Machine, ports: Mapping[str, int
 
     machine.start(unit)
     again = counting(machine, unit, url, authority)
-    assert again["anthropic_exporter_state_loaded", ""] == 1
-    watermark = ("anthropic_usage_watermark_timestamp_seconds", "usage")
-    assert again[watermark] >= first[watermark]
+    assert value(again, LOADED) == 1
+    assert watermark(again) >= watermark(first)
     log = machine.journal(unit)
     assert "Traceback" not in log
     assert KEY not in log
@@ -290,5 +286,5 @@ def test_a_copy_is_a_second_organisation_and_its_comments_are_tls(
 ) -> None:
     machine.start(OTHER)
     url = f"https://127.0.0.1:{ports[OTHER]}/metrics"
-    assert counting(machine, OTHER, url, authority)["anthropic_exporter_state_loaded", ""] == 0
+    assert value(counting(machine, OTHER, url, authority), LOADED) == 0
     assert machine.call("ls", f"/var/lib/{OTHER}/anthropic-exporter.db") == f"/var/lib/{OTHER}/anthropic-exporter.db"

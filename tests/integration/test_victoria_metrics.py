@@ -4,7 +4,6 @@ import os
 import time as clock
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Self
 
 import pytest
 import yaml
@@ -12,24 +11,22 @@ import yaml
 from tests import rules
 from tests.dashboards import boards, queries
 from tests.integration.conftest import (
-    ROOT,
     ExporterProcess,
     Program,
-    PrometheusServer,
+    QueryServer,
     free_port,
     lacking,
     prometheus_binaries,
 )
-from tests.tools import tool
-from tests.world import total
+from tests.tools import ROOT, tool
+from tests.world import TOKENS, total
 
 pytestmark = pytest.mark.prometheus
 
 FOLDER = ROOT / "deploy" / "prometheus"
-TOKENS = "anthropic_usage_tokens_total"
 
 
-class VictoriaMetrics(PrometheusServer):
+class VictoriaMetrics(QueryServer):
     """A store that answers what a Prometheus answers."""
 
     def __init__(self, directory: Path) -> None:
@@ -41,11 +38,7 @@ class VictoriaMetrics(PrometheusServer):
             f"-storageDataPath={directory}",
             "-search.latencyOffset=0s",
         ]
-        Program.__init__(self, command, directory, os.environ)
-
-    def __enter__(self) -> Self:
-        self.up(self._ready)
-        return self
+        super().__init__(command, directory, os.environ)
 
 
 @pytest.fixture

@@ -1,8 +1,6 @@
 """The Dockerfile as it is written; tests/integration/test_image.py builds the image and runs it."""
 
 import re
-import subprocess
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,8 +8,8 @@ import pytest
 
 from exporter import settings
 from exporter.settings.values import parse_listen_address
+from tests.tools import ROOT, call, linter
 
-ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "Dockerfile").read_text()
 INSTRUCTIONS = [
     line.strip() for line in re.sub(r"\\\n", " ", re.sub(r"^#.*\n", "", TEXT, flags=re.MULTILINE)).splitlines() if line
@@ -28,8 +26,7 @@ def environment() -> dict[str, str]:
 
 
 def test_hadolint_has_nothing_to_say() -> None:
-    linter = Path(sys.executable).with_name("hadolint")
-    done = subprocess.run([linter, ROOT / "Dockerfile"], capture_output=True, text=True, timeout=30, check=False)
+    done = call(linter("hadolint"), ROOT / "Dockerfile")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert "hadolint" not in TEXT
 

@@ -37,14 +37,14 @@ from tests.helm import (
     helm,
     of_kind,
     only,
-    operators,
     pods,
     problems_for_the_operator,
     rendered_schema,
+    settable,
     settings_schema,
     template,
 )
-from tests.tools import ROOT, tool
+from tests.tools import ROOT, call, linter
 
 EVERYTHING = CHART / "ci/everything-values.yaml"
 MINIMAL = CHART / "ci/existing-secret-values.yaml"
@@ -115,9 +115,7 @@ def test_lint_has_nothing_to_say(values: Path) -> None:
 def test_kubernetes_knows_every_key(values: Path, tmp_path: Path) -> None:
     ours = [found for found in case(values) if not found["apiVersion"].startswith("monitoring.coreos.com/")]
     (tmp_path / "objects.yaml").write_text(yaml.safe_dump_all(ours))
-    command: list[str | Path] = [Path(sys.executable).with_name("kubernetes-validate"), "--strict"]
-    command.append(tmp_path / "objects.yaml")
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = call(linter("kubernetes-validate"), "--strict", tmp_path / "objects.yaml")
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("passed for resource") == len(ours), done.stdout
 
@@ -212,9 +210,9 @@ def test_the_schema_has_every_setting_as_the_exporter_has_it() -> None:
         for section, entries in settings_schema()["properties"].items()
         for key, entry in entries["properties"].items()
     }
-    assert described == {row.name: row.description for row in rows() if row.name in operators()}
+    assert described == {row.name: row.description for row in rows() if row.name in settable()}
     assert all("type" in entry for part in settings_schema()["properties"].values() for entry in _entries(part))
-    own = {row.name for row in rows()} - set(operators())
+    own = {row.name for row in rows()} - set(settable())
     made = {"config.file", "prices.file", "state.path", "web.listen_address", "web.config_file"}
     assert own - {name for name in own if name.startswith("demo.")} == made
 
@@ -256,7 +254,7 @@ OWN = {"config", "prices", "state", "web"}
 
 def test_one_case_has_every_setting() -> None:
     settings = written(EVERYTHING)["settings"]
-    assert {f"{section}.{key}" for section in settings for key in settings[section]} == set(operators())
+    assert {f"{section}.{key}" for section in settings for key in settings[section]} == set(settable())
 
 
 def test_prices_come_as_they_were_written(tmp_path: Path) -> None:
@@ -448,13 +446,6 @@ def test_thresholds_can_be_changed() -> None:
         ("anthropic:cache_hit_tokens:warning", "vector(2e+06)"),
         ("anthropic:spend_spike_ratio:warning", "vector(5)"),
     ]
-
-
-def test_promtool_takes_the_rules(tmp_path: Path) -> None:
-    promtool = tool("promtool")
-    (tmp_path / "rules.yml").write_text(yaml.safe_dump(only(case(EVERYTHING), "PrometheusRule")["spec"]))
-    done = subprocess.run([promtool, "check", "rules", tmp_path / "rules.yml"], capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr
 
 
 def test_the_dashboards_are_the_repositorys_own() -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from exporter import settings
 from exporter.settings.sources import KEY_FILE_VARIABLE, KEY_VARIABLE, PREFIX, parse_flags
+from tests.tools import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 PLACES = ("deploy", "Dockerfile", "README.md", ".github", "Makefile")
 ROWS = settings.rows()
 NAMES = {row.name for row in ROWS}

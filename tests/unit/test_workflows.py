@@ -2,25 +2,20 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.tools import ROOT, call, linter
+
 FOLDER = ROOT / ".github"
 TEXTS = {file.name: file.read_text() for file in sorted((FOLDER / "workflows").iterdir())}
 WORKFLOWS: dict[str, dict[str, Any]] = {name: yaml.safe_load(text) for name, text in TEXTS.items()}
 JOBS = [
     pytest.param(job, id=f"{file}-{name}") for file, flow in WORKFLOWS.items() for name, job in flow["jobs"].items()
 ]
-
-
-def call(program: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [Path(sys.executable).with_name(program), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 def commands() -> str:
@@ -37,12 +32,12 @@ def commands() -> str:
     ],
 )
 def test_they_are_what_github_takes(schema: str, files: list[Path]) -> None:
-    done = call("check-jsonschema", "--builtin-schema", f"vendor.{schema}", *files)
+    done = call(linter("check-jsonschema"), "--builtin-schema", f"vendor.{schema}", *files)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_strictest_audit_finds_nothing() -> None:
-    done = call("zizmor", "--offline", "--persona=auditor", "--quiet", "--no-progress", "--color=never", FOLDER)
+    done = call(linter("zizmor"), "--offline", "--persona=auditor", "--quiet", "--no-progress", "--color=never", FOLDER)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
