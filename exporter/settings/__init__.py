@@ -6,7 +6,7 @@ environment, the environment over the file. Every error is one line that names t
 operator wrote it, and the remedy.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +18,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from exporter.errors import SettingsError
 from exporter.settings import values
+from exporter.settings.options import Option
 from exporter.settings.sources import KEY_FILE_VARIABLE, KEY_VARIABLE, PREFIX, Row, Sources, read, split_command, table
 
 FOREIGN_POLL_INTERVAL = 60
@@ -193,9 +194,9 @@ def rows() -> tuple[Row, ...]:
     return table(Settings)
 
 
-def command(argv: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Return the command, wherever it stands, and the arguments without it."""
-    return split_command(rows(), argv)
+def command(argv: Sequence[str], options: Iterable[Option] = ()) -> tuple[str | None, list[str]]:
+    """Return the command, wherever it stands, and the arguments without it; some commands have ``options``."""
+    return split_command(rows(), argv, options)
 
 
 def load(
@@ -205,16 +206,18 @@ def load(
     today: date,
     defaults: Mapping[str, Any] | None = None,
     needs_key: bool = True,
+    options: Iterable[Option] = (),
 ) -> Settings:
     """Read the settings from flags, environment and file; raise SettingsError for the first problem.
 
-    ``defaults`` (by section) stand below all three. Without ``needs_key`` no key is looked at or kept.
+    ``defaults`` (by section) stand below all three. Without ``needs_key`` no key is looked at or kept. ``options`` are
+    what else may be given, and was taken out of ``argv`` already.
     """
     secret = env.get(KEY_VARIABLE, "")
     if not needs_key:
         env = {name: value for name, value in env.items() if name not in {KEY_VARIABLE, KEY_FILE_VARIABLE}}
     try:
-        sources = read(Settings, argv, env, defaults or {})
+        sources = read(Settings, argv, env, defaults or {}, options)
     except SettingsError as error:
         problems = [str(error)]
     else:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource
 
 from exporter.errors import SettingsError
+from exporter.settings.options import Option, add
 
 PREFIX = "ANTHROPIC_EXPORTER_"
 KEY_VARIABLE = "ANTHROPIC_ADMIN_API_KEY"
@@ -74,9 +75,12 @@ def table(model: type[BaseSettings]) -> tuple[Row, ...]:
     )
 
 
-def parse_flags(rows: Iterable[Row], argv: Sequence[str]) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Return {setting: (flag as written, value)} and all words that are no known flag."""
+def parse_flags(
+    rows: Iterable[Row], argv: Sequence[str], options: Iterable[Option] = ()
+) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Return {setting: (flag as written, value)} and all words that are no known flag, and none of ``options``."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    add(parser, options)
     for row in rows:
         spellings = dict.fromkeys((row.flag, f"--{row.name}", *_TOOLKIT_FLAGS.get(row.name, ())))
         parser.add_argument(*spellings, dest=row.name, action=_AsWritten, default=argparse.SUPPRESS)
@@ -90,9 +94,16 @@ def parse_flags(rows: Iterable[Row], argv: Sequence[str]) -> tuple[dict[str, tup
 
 
 def read(
-    model: type[BaseSettings], argv: Sequence[str], env: Mapping[str, str], defaults: Mapping[str, Any]
+    model: type[BaseSettings],
+    argv: Sequence[str],
+    env: Mapping[str, str],
+    defaults: Mapping[str, Any],
+    options: Iterable[Option] = (),
 ) -> Sources:
-    """Merge all sources: flag over environment over file over ``defaults``."""
+    """Merge all sources: flag over environment over file over ``defaults``.
+
+    ``options`` are what could have been meant by an unknown flag, besides settings.
+    """
     rows = table(model)
     flags, words = parse_flags(rows, argv)
     given = _flat(_environment(model, env, rows)) | {name: value for name, (_, value) in flags.items()}
@@ -103,16 +114,23 @@ def read(
     in_file = {row.name: _flat(content)[row.name] for row in rows if row.name in _flat(content)}
     in_file.pop(CONFIG_FILE, None)
     written = {name: f"{file}: {_key(name)}" for name in in_file} | written
-    unknown = (_unknown_words(rows, words), _unknown_variables(rows, env), _unknown_keys(rows, file, content))
+    unknown = (
+        _unknown_words([*(row.flag for row in rows), *(option.flag for option in options)], words),
+        _unknown_variables(rows, env),
+        _unknown_keys(rows, file, content),
+    )
     return Sources(_flat(defaults) | in_file | given, written, list(chain(*unknown)))
 
 
-def split_command(rows: Iterable[Row], argv: Sequence[str]) -> tuple[str | None, list[str]]:
+def split_command(
+    rows: Iterable[Row], argv: Sequence[str], options: Iterable[Option] = ()
+) -> tuple[str | None, list[str]]:
     """Return the first word that is neither a flag nor a flag's value, and the arguments without it."""
-    flags, words = parse_flags(rows, argv)
+    places = [_Word(word) for word in argv]
+    _, words = parse_flags(rows, places, options)
     if not words or any(word.startswith("-") for word in words):
         return None, list(argv)
-    return words[0], [f"{written}={value}" for written, value in flags.values()] + words[1:]
+    return words[0], [str(word) for word in places if word is not words[0]]
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -120,6 +138,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     names = list(known)
     begun = (candidate for candidate in names if candidate.startswith(name))
     return next(begun, None) or difflib.get_close_matches(name, names, n=1, cutoff=0.0)[0]
+
+
+class _Word(str):
+    """A word of the command line that is told apart from its equals."""
+
+    __slots__ = ()
 
 
 class _AsWritten(argparse.Action):
@@ -164,8 +188,7 @@ def _malformed(path: Path, problem: str) -> str:
     return problem.replace("at end of document", f"at line {len(lines)}, column {len(lines[-1]) + 1}")
 
 
-def _unknown_words(rows: Sequence[Row], words: Iterable[str]) -> Iterable[str]:
-    spellings = [row.flag for row in rows]
+def _unknown_words(spellings: Sequence[str], words: Iterable[str]) -> Iterable[str]:
     takes_value = False
     for word in words:
         flag = word.partition("=")[0].partition(" ")[0]

@@ -287,7 +287,7 @@ def test_a_command_without_need_of_a_key_neither_checks_nor_keeps_one() -> None:
 
 
 def test_the_command_may_stand_before_or_after_the_flags() -> None:
-    flags = ["--state.path=check"]
+    flags = ["--state.path", "check"]
     assert command(["demo", "--state.path", "check"]) == ("demo", flags)
     assert command(["--state.path", "check", "demo"]) == ("demo", flags)
     assert command(["--state.path", "check"]) == (None, ["--state.path", "check"])

@@ -1,0 +1,95 @@
+"""The Admin API for commands that read whole ranges once: patient with it, polite to it, and telling what goes on."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import count
+from typing import TypeVar
+
+from exporter.api.client import Listener, Timing, Transport
+from exporter.api.credentials import Credentials
+from exporter.errors import AuthError, PermissionDeniedError, StartError, TransientError
+from exporter.model import Bucket, Number, RequestOutcome, Window
+from exporter.parts import new_api
+from exporter.polling.windows import split
+from exporter.settings import Settings
+from exporter.settings.values import is_loopback
+
+PACE = 1.0
+"""Seconds from one request to the next at least: bursts are welcome, but sixty a minute are what sibling APIs allow."""
+
+PATIENCE = 600.0
+"""Seconds to wait in all for one answer; an API that is down for longer is for another day."""
+
+LONGEST_WAIT = 60.0
+"""Seconds to wait at once, where the API has no wish."""
+
+T = TypeVar("T")
+Say = Callable[[str], None]
+
+
+class Reader:
+    """Reads of one organisation, one request at a time; ``say`` is told, in a line, what it waits for."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        credentials: Credentials,
+        *,
+        say: Say,
+        timing: Timing | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        self._say = say
+        self._timing = timing or Timing()
+        self._pace = 0.0 if is_loopback(settings.api.base_url) else PACE
+        listener = Listener(request=self._rest)
+        self.api = new_api(settings, credentials, self._timing, listener, self._drifted, transport)
+        self._drift: set[str] = set()
+
+    def get(self, read: Callable[[], T]) -> T:
+        """Return what ``read`` brings, waiting where the API wishes it; else raise StartError with the remedy."""
+        waited = 0.0
+        for attempt in count():
+            try:
+                return read()
+            except TransientError as error:
+                # What the client says is the API's wish, or its own for a quick retry: this one is not in a hurry.
+                wait = max(error.retry_after or 0.0, min(PACE * 2**attempt, LONGEST_WAIT))
+                if waited + wait > PATIENCE:
+                    raise StartError(f"{error}; tried for {waited:.0f} s, try again later") from None
+                self._say(f"{error}; waiting {wait:.0f} s")
+                self._timing.sleep(wait)
+                waited += wait
+            except AuthError as error:
+                raise StartError(f"{error}; is this an Admin API key, and has it not expired?") from None
+            except PermissionDeniedError as error:
+                raise StartError(f"{error}; give the key the right to read it, or use a key that has it") from None
+        raise AssertionError
+
+    def readable(self, what: str, read: Callable[[], T]) -> T | None:
+        """Return what ``read`` brings, or None if the key lacks the right to read ``what``, which is said."""
+
+        def attempt() -> T | None:
+            try:
+                return read()
+            except PermissionDeniedError as error:
+                self._say(f"{error}; going on without {what}: give the key the right to read it")
+                return None
+
+        return self.get(attempt)
+
+    def buckets(
+        self, report: Callable[[Window], list[Bucket[Number]]], window: Window
+    ) -> Iterator[tuple[Window, list[Bucket[Number]]]]:
+        """Yield the parts of a window that fit a page, in order, with their buckets."""
+        for part in split(window.width, window.start, window.end):
+            yield part, self.get(partial(report, part))
+
+    def _rest(self, outcome: RequestOutcome) -> None:
+        if (rest := self._pace - outcome.seconds) > 0:
+            self._timing.sleep(rest)
+
+    def _drifted(self, field: str, _rows: int) -> None:
+        if field not in self._drift:
+            self._drift.add(field)
+            self._say(f"the API's figure {field!r} is new or missing; a newer version may know it")
