@@ -11,7 +11,17 @@ from exporter.api.client import Client, Params
 from exporter.api.limits import limits_of
 from exporter.api.pace import Pace
 from exporter.api.pages import Body, Found, cost_page, decode, usage_page
-from exporter.api.rows import API_KEY_USAGE, USAGE, Grouping, Shelf, cost_shelf, merged, timestamp, usage_shelf
+from exporter.api.rows import (
+    API_KEY_USAGE,
+    USAGE,
+    Grouping,
+    Shelf,
+    bill_labels,
+    cost_shelf,
+    merged,
+    timestamp,
+    usage_shelf,
+)
 from exporter.api.wire import (
     AnyPage,
     ApiKeyItem,
@@ -23,7 +33,7 @@ from exporter.api.wire import (
     WorkspaceItem,
 )
 from exporter.errors import BadRequestError, BadResponseError
-from exporter.families import BILLED
+from exporter.families import BILLED, SERVER_TOOL_REQUESTS, TOKENS
 from exporter.model import (
     DAY,
     DEFAULT_WORKSPACE,
@@ -43,6 +53,21 @@ PATHS = {"usage": "usage_report/messages", "cost": "cost_report", "organization"
 """Where endpoints are that are not called as here."""
 
 WIDTHS = {MINUTE: "1m", HOUR: "1h", DAY: "1d"}
+FILTERS = {
+    "model": "models[]",
+    "workspace_id": "workspace_ids[]",
+    "api_key_id": "api_key_ids[]",
+    "service_tier": "service_tiers[]",
+    "context_window": "context_window[]",
+    "inference_geo": "inference_geos[]",
+    "account_id": "account_ids[]",
+    "service_account_id": "service_account_ids[]",
+}
+"""The dimensions of usage, and the parameters that keep only some values of them."""
+
+MOST_DIMENSIONS = 5
+"""Dimensions that one report of usage tells apart."""
+
 LIST_LIMIT = 1000
 MOST_LIST_PAGES = 1000
 
@@ -84,23 +109,21 @@ class AdminApi:
         """
         return self._usage(window, API_KEY_USAGE)
 
+    def usage_by(self, dimensions: Sequence[str], window: Window) -> list[Bucket[int]]:
+        """Return the buckets of ``window`` by up to five dimensions, whose values are the labels, in this order."""
+        return self._usage(window, Grouping(tuple(dimensions), TOKENS, SERVER_TOOL_REQUESTS))
+
     def cost(self, window: Window) -> list[Bucket[Decimal]]:
         """Return the finished days of ``window`` by workspace and line item, in USD.
 
         A day without rows is left out: its bill is not known yet.
         """
-        # In one part, whatever its pages: a part without any finished day would be refused.
-        limit = self.pace.most(BILLED, DAY, window.buckets)
-        params = [
-            *_range(window, limit),
-            ("bucket_width", "1d"),
-            ("group_by[]", "workspace_id"),
-            ("group_by[]", "description"),
-        ]
-        read = partial(cost_page, shelf=self._shelf(BILLED, DAY, cost_shelf))
-        pages = list(self._pages("cost", params, read, window.buckets + 1))
-        self.pace.saw(BILLED, window, sum(page.rows for page in pages))
-        return merged(window, (day for page in pages for day in page.buckets if day.counts))
+        return self._cost(window, ("workspace_id", "description"), BILLED, cost_shelf)
+
+    def cost_by(self, grouping: Sequence[str], window: Window) -> list[Bucket[Decimal]]:
+        """Return the same by ``workspace_id``, ``description`` or both; the labels are their ``bill_labels``."""
+        labels = bill_labels(grouping)
+        return self._cost(window, grouping, ",".join(labels), partial(cost_shelf, labels))
 
     def organization(self) -> Organization:
         """Return the organisation that the key belongs to."""
@@ -147,21 +170,36 @@ class AdminApi:
             *(("group_by[]", dimension) for dimension in grouping.dimensions),
             *((name, value) for name, values in self.filters.items() for value in values),
         ]
-        shelf = self._shelf(grouping.tokens, window.width, partial(usage_shelf, grouping))
+        shelf = self._shelf(grouping.name, window.width, partial(usage_shelf, grouping))
         read = partial(usage_page, shelf=shelf, drift=self.drift)
         pages: list[Found[int]] = []
         rest = window
         while rest.buckets:
-            part = self.pace.part(grouping.tokens, rest)
+            part = self.pace.part(grouping.name, rest)
             found = list(self._pages("usage", [*_range(part, part.buckets), *params], read, part.buckets + 1))
-            self.pace.saw(grouping.tokens, part, sum(page.rows for page in found))
+            self.pace.saw(grouping.name, part, sum(page.rows for page in found))
             pages += found
             rest = Window(rest.width, part.end, rest.end)
         return merged(window, (bucket for page in pages for bucket in page.buckets))
 
-    def _shelf(self, family: str, width: int, empty: Callable[[], Shelf]) -> Shelf:
+    def _cost(
+        self, window: Window, grouping: Sequence[str], name: str, empty: Callable[[], Shelf]
+    ) -> list[Bucket[Decimal]]:
+        # In one part, whatever its pages: a part without any finished day would be refused.
+        limit = self.pace.most(name, DAY, window.buckets)
+        params = [
+            *_range(window, limit),
+            ("bucket_width", "1d"),
+            *(("group_by[]", dimension) for dimension in grouping),
+        ]
+        read = partial(cost_page, shelf=self._shelf(name, DAY, empty))
+        pages = list(self._pages("cost", params, read, window.buckets + 1))
+        self.pace.saw(name, window, sum(page.rows for page in pages))
+        return merged(window, (day for page in pages for day in page.buckets if day.counts))
+
+    def _shelf(self, name: str, width: int, empty: Callable[[], Shelf]) -> Shelf:
         """Return the shelf for a new read of these buckets; bucket widths differ in how much of a day they meet."""
-        shelf = self._shelves.setdefault((family, width), empty())
+        shelf = self._shelves.setdefault((name, width), empty())
         shelf.turn()
         return shelf
 

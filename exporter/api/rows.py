@@ -18,6 +18,7 @@ from exporter.families import (
     API_KEY_TOKENS,
     API_KEY_TOOL_REQUESTS,
     BILLED,
+    COST_LABELS,
     SERVER_TOOL_REQUESTS,
     TOKENS,
     USAGE_DIMENSIONS,
@@ -36,6 +37,9 @@ BILL_TOKEN_TYPES = {
 WITHOUT = {"api_key_id": CONSOLE, "workspace_id": DEFAULT_WORKSPACE}
 """The word for null in those dimensions where it means something."""
 
+LINE_LABELS = ("description", "cost_type", "model", "token_type", "service_tier", "context_window", "inference_geo")
+"""What a bill tells of its lines when it is grouped by description."""
+
 CENTS = Decimal(100)
 MOST_CENTS = 10**18
 DIGITS = 100
@@ -52,6 +56,11 @@ class Grouping(NamedTuple):
     dimensions: tuple[str, ...]
     tokens: str
     requests: str
+
+    @property
+    def name(self) -> str:
+        """What tells it apart from others."""
+        return ",".join(self.dimensions)
 
 
 USAGE = Grouping(USAGE_DIMENSIONS, TOKENS, SERVER_TOOL_REQUESTS)
@@ -78,7 +87,7 @@ class Shelf:
 
     def __init__(self, dimensions: tuple[str, ...], series_of: Callable[[Labels], tuple[Series, ...]]) -> None:
         self._dimensions = dimensions
-        self._values = attrgetter(*dimensions)
+        self._values = _values_of(dimensions)
         self._series_of = series_of
         self._known: dict[Values, tuple[Series, ...]] = {}
         self._before: dict[Values, tuple[Series, ...]] = {}
@@ -109,9 +118,14 @@ def usage_shelf(grouping: Grouping) -> Shelf:
     )
 
 
-def cost_shelf() -> Shelf:
+def cost_shelf(dimensions: tuple[str, ...] = COST_LABELS) -> Shelf:
     """Return an empty shelf for cost."""
-    return Shelf((*USAGE_DIMENSIONS, "cost_type", "token_type"), lambda labels: (_billed(labels),))
+    return Shelf(dimensions, lambda labels: (_billed(dimensions, labels),))
+
+
+def bill_labels(grouping: Iterable[str]) -> tuple[str, ...]:
+    """Return what a bill tells when it is grouped by ``workspace_id``, ``description`` or both."""
+    return tuple(label for name in grouping for label in (LINE_LABELS if name == "description" else (name,)))
 
 
 def usage_bucket(wire: WireBucket[UsageItem], shelf: Shelf, missing: Missing) -> Bucket[int]:
@@ -128,7 +142,7 @@ def usage_bucket(wire: WireBucket[UsageItem], shelf: Shelf, missing: Missing) ->
 
 
 def cost_bucket(wire: WireBucket[CostItem], shelf: Shelf) -> Bucket[Decimal]:
-    """Return the dollars of one day; rows that differ only in their description are summed."""
+    """Return the dollars of one day; rows that the shelf does not tell apart are summed."""
     counts: dict[Series, tuple[Decimal, ...]] = {}
     with localcontext(prec=DIGITS):
         for item in wire.results:
@@ -160,9 +174,16 @@ def _dollars(item: CostItem) -> Decimal:
     return item.amount / CENTS
 
 
-def _billed(labels: Labels) -> Series:
-    *others, token_type = labels
-    return Series(BILLED, (*others, BILL_TOKEN_TYPES.get(token_type, token_type)))
+def _values_of(dimensions: tuple[str, ...]) -> Callable[[UsageItem | CostItem], Values]:
+    # A getter of one name gives what it has, and no tuple.
+    return attrgetter(*dimensions) if len(dimensions) > 1 else lambda item: tuple(getattr(item, d) for d in dimensions)
+
+
+def _billed(dimensions: tuple[str, ...], labels: Labels) -> Series:
+    words = dict(zip(dimensions, labels, strict=True))
+    if "token_type" in words:
+        words["token_type"] = BILL_TOKEN_TYPES.get(words["token_type"], words["token_type"])
+    return Series(BILLED, tuple(words.values()))
 
 
 def _greater(left: Counted[Number], right: Counted[Number]) -> Counted[Number]:

@@ -72,6 +72,7 @@ class CostItem(Struct, gc=False):
     amount: Decimal
     currency: str = "USD"
     workspace_id: str | None = None
+    description: str | None = None
     cost_type: str | None = None
     token_type: str | None = None
     model: str | None = None

@@ -21,6 +21,8 @@ _FILTERS = {
     "service_tiers[]": "service_tier",
     "context_window[]": "context_window",
     "inference_geos[]": "inference_geo",
+    "account_ids[]": "account_id",
+    "service_account_ids[]": "service_account_id",
 }
 _RANGE_PARAMETERS = ("starting_at", "ending_at", "bucket_width", "limit", "page", "group_by[]")
 _EMPTY_RANGE = "Invalid date range: ending date must be after starting date"
@@ -83,7 +85,7 @@ def _usage_items(
     indexes = [Dimensions._fields.index(name) for name in grouped if name in Dimensions._fields]
     sums: dict[tuple[str | None, ...], Tokens] = {}
     for dimensions, tokens in rows.items():
-        if all(getattr(dimensions, field) in values for field, values in wanted.items()):
+        if all(getattr(dimensions, field, None) in values for field, values in wanted.items()):
             group = tuple(dimensions[index] for index in indexes)
             sums[group] = sums.get(group, NO_TOKENS).plus(tokens)
     names = [Dimensions._fields[index] for index in indexes]

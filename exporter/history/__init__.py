@@ -1,1 +1,1 @@
-"""The past: what the exporter would have shown, and how other programs take it in."""
+"""The past, as the Admin API tells it: for stores of time series, for other programs, and for people."""

@@ -219,8 +219,8 @@ def test_usage_can_be_filtered(desk: Desk) -> None:
     items = [item for bucket in desk.read(USAGE, **asked)["data"] for item in bucket["results"]]
     assert {(item["workspace_id"], item["service_tier"]) for item in items} == {(workspace, "standard")}
     default = desk.organization.default_workspace_id
-    empty = desk.read(USAGE, **{**LAST_HOUR, "workspace_ids": [default]})["data"]
-    assert not any(bucket["results"] for bucket in empty)
+    for nobody in ({"workspace_ids": [default]}, {"account_ids": ["user_1"]}, {"service_account_ids": ["svac_1"]}):
+        assert not any(bucket["results"] for bucket in desk.read(USAGE, **LAST_HOUR, **nobody)["data"])
 
 
 def test_cost_has_finished_days_only(desk: Desk) -> None:

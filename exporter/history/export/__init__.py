@@ -1,0 +1,1 @@
+"""The past as rows: usage and cost for other programs."""
