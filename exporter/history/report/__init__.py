@@ -1,0 +1,1 @@
+"""The past as figures: usage and cost for people."""
