@@ -13,7 +13,7 @@ from typing import Any
 from exporter import __version__, log
 from exporter.api.client import Timing
 from exporter.api.credentials import Credentials
-from exporter.backfill import backfill
+from exporter.backfill import backfill_demo
 from exporter.demo.api import AdminApi as SimulatedApi
 from exporter.demo.server import serve as serve_simulation
 from exporter.demo.simulation import SimulatedOrganization
@@ -94,7 +94,7 @@ def demo(settings: Settings, say: Callable[[str], None]) -> int:
 
         def prepare(anchor: int) -> None:
             if history:
-                backfill(settings, credentials, history, anchor=anchor, labels=DEMO_LABELS, stopped=_is_stopped)
+                backfill_demo(settings, credentials, history, anchor=anchor, labels=DEMO_LABELS, stopped=_is_stopped)
 
         # Simulated counters must not get into the file of real ones, if one is set.
         return _run(settings, credentials, MEMORY, lambda url: say(INVITATION.format(url=url)), prepare)

@@ -13,6 +13,7 @@ from exporter.errors import ExporterError, SettingsError
 
 if TYPE_CHECKING:
     from exporter.settings import Settings
+    from exporter.settings.options import Given, Option
     from exporter.settings.sources import Row
 
 PROGRAM = "anthropic-exporter"
@@ -26,6 +27,10 @@ commands:
   serve      poll the Admin API and serve the metrics (the default)
   check      try settings, key and every endpoint once, and say what was found
   demo       serve the metrics of a simulated organisation; needs no key
+  backfill   write the days before the first start for Prometheus or VictoriaMetrics
+  export usage | cost
+             write usage or cost of some days as CSV or JSON lines
+  report     print what was used and spent, by whom, and what has changed
   state show | reset
              say what the state file holds; or move it aside and begin anew
   health     say whether the exporter that keeps this state file is alive, for exec probes
@@ -59,14 +64,26 @@ def _run(argv: Sequence[str]) -> int:
     from exporter import settings
 
     if not {"-h", "--help"}.isdisjoint(argv):
-        print("\n".join([USAGE, *_sections(settings.rows())]))
+        print("\n".join([USAGE, *_options(), *_sections(settings.rows())]))
         return 0
-    command, flags = settings.command(argv)
+    from exporter.settings.commands import ALL
+
+    command, flags = settings.command(argv, ALL)
     return _command(command or "serve")(flags)
 
 
 def _command(name: str) -> Callable[[Sequence[str]], int]:
-    return _known(name, {"serve": _serve, "check": _check, "demo": _demo, "health": _health, "state": _state})
+    commands = {
+        "serve": _serve,
+        "check": _check,
+        "demo": _demo,
+        "backfill": _backfill,
+        "export": _export,
+        "report": _report,
+        "health": _health,
+        "state": _state,
+    }
+    return _known(name, commands)
 
 
 def _known(name: str, commands: Mapping[str, Callable[..., int]]) -> Callable[..., int]:
@@ -98,6 +115,45 @@ def _demo(flags: Sequence[str]) -> int:
     return app.demo(settings, lambda text: print(text, flush=True))
 
 
+def _backfill(flags: Sequence[str]) -> int:
+    given, settings = _asked("backfill", flags)
+    from exporter import backfill
+
+    return backfill.backfill(settings, given)
+
+
+def _export(flags: Sequence[str]) -> int:
+    from exporter import settings
+    from exporter.settings.commands import OPTIONS
+
+    name, flags = settings.command(flags, OPTIONS["export"])
+    if name not in {"usage", "cost"}:
+        raise SettingsError("export: say what to write, usage or cost")
+    given, loaded = _asked("export", flags)
+    from exporter import export
+
+    return export.export(loaded, name, given)
+
+
+def _report(flags: Sequence[str]) -> int:
+    given, settings = _asked("report", flags)
+    from exporter import report
+
+    return report.report(settings, given)
+
+
+def _asked(command: str, flags: Sequence[str]) -> "tuple[Given, Settings]":
+    """Return what was given of a command's options, and the settings; from here on SIGTERM ends it as Ctrl-C does."""
+    import signal
+
+    from exporter.settings.commands import OPTIONS
+    from exporter.settings.options import take
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    given, words = take(flags, OPTIONS[command])
+    return given, _load(words, options=OPTIONS[command])
+
+
 def _health(flags: Sequence[str]) -> int:
     from exporter import heartbeat
 
@@ -114,13 +170,20 @@ def _state(flags: Sequence[str]) -> int:
     return command(_load(flags, needs_key=False))
 
 
-def _load(flags: Sequence[str], *, defaults: Mapping[str, Any] | None = None, needs_key: bool = True) -> "Settings":
+def _load(
+    flags: Sequence[str],
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    needs_key: bool = True,
+    options: "Iterable[Option]" = (),
+) -> "Settings":
     from exporter.settings import load
 
     # Without a key only the simulated API is read, wherever the real one may be.
     ignored = () if needs_key else ("ANTHROPIC_EXPORTER_API_BASE_URL",)
     environment = {name: value for name, value in os.environ.items() if name not in ignored}
-    return load(flags, environment, today=datetime.now(UTC).date(), defaults=defaults, needs_key=needs_key)
+    today = datetime.now(UTC).date()
+    return load(flags, environment, today=today, defaults=defaults, needs_key=needs_key, options=options)
 
 
 def _failed(error: ExporterError) -> None:
@@ -128,6 +191,15 @@ def _failed(error: ExporterError) -> None:
 
     line = one_line(str(error), os.environ.get("ANTHROPIC_ADMIN_API_KEY", ""))
     print(f"{PROGRAM}: error: {line}", file=sys.stderr)
+
+
+def _options() -> Iterable[str]:
+    from exporter.settings.commands import OPTIONS
+
+    for command, options in OPTIONS.items():
+        yield f"\n{command}:"
+        for option in options:
+            yield f"  {f'{option.flag} {option.value}':<22}{option.description}"
 
 
 def _sections(rows: Iterable["Row"]) -> Iterable[str]:

@@ -1,7 +1,7 @@
 """The odometers as the settings want them: taken over from the state file, begun, read and kept together."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from datetime import time as time_of_day
 from decimal import Decimal
 from typing import Any
@@ -43,14 +43,14 @@ class Counters:
         if settings.usage.by_api_key:
             pace = settings.usage.api_key_poll_interval
             self._paces |= {"api_key_usage": pace, "api_key_estimate": pace}
-        state.claim(_scope(settings))
-        self._configured = _midnight(settings.usage.anchor) if settings.usage.anchor else None
+        state.claim(scope(settings))
+        self._configured = configured_anchor(settings)
         anchors = self._anchors(made)
         self.ledgers: dict[str, Ledger[Any]] = {name: self._ledger(name, anchor) for name, anchor in anchors.items()}
         for name, ledger in self.ledgers.items():
             record = state.records.pop(name, None)
             if record is not None:
-                self._check(name, record, state.path)
+                same_anchor(settings, name, record.facts.anchor, state.path)
                 ledger.restore(record)
 
     @property
@@ -100,7 +100,7 @@ class Counters:
 
     def _settle(self, name: str) -> float:
         """Return the settle in effect; a finished day's bill counts as soon as it is seen."""
-        return max(self._settings.usage.settle, self._grace(name)) if name in self._paces else 0.0
+        return settle(self._settings, self._paces[name]) if name in self._paces else 0.0
 
     def _grace(self, name: str) -> float:
         return MISSED_POLLS * self._paces.get(name, 0.0)
@@ -115,14 +115,6 @@ class Counters:
             revision=COST_REVISION if name == "cost" else USAGE_REVISION,
             most_series=self._settings.metrics.max_series,
         )
-
-    def _check(self, name: str, record: Record[Any], path: str) -> None:
-        if name in REACHING_BACK and self._configured not in (None, record.facts.anchor):
-            was = datetime.fromtimestamp(record.facts.anchor, UTC)
-            raise SettingsError(
-                f"the state file {path} counts {name} from {was:%Y-%m-%d %H:%M} UTC on, but "
-                f"usage.anchor is {self._settings.usage.anchor}; unset it, or choose another --state.path"
-            )
 
 
 class View:
@@ -154,11 +146,28 @@ def standing(snapshot: Snapshot, now: float) -> dict[str, Standstill[Any]]:
     return {name: Standstill.at(reading, now) for name, reading in snapshot.counters.items()}
 
 
-def _midnight(day: date) -> int:
-    return int(datetime.combine(day, time_of_day(), UTC).timestamp())
+def configured_anchor(settings: Settings) -> int | None:
+    """Return the usage time (Unix seconds) from which the settings want totals, if they do."""
+    day = settings.usage.anchor
+    return int(datetime.combine(day, time_of_day(), UTC).timestamp()) if day else None
 
 
-def _scope(settings: Settings) -> dict[str, str]:
+def settle(settings: Settings, interval: float) -> float:
+    """Return the settle in effect, in seconds, for a report that is polled every ``interval`` seconds."""
+    return max(settings.usage.settle, MISSED_POLLS * interval)
+
+
+def same_anchor(settings: Settings, name: str, anchor: int, path: str) -> None:
+    """Raise SettingsError if the state file counts from another time on than the settings want."""
+    if name in REACHING_BACK and configured_anchor(settings) not in (None, anchor):
+        was = datetime.fromtimestamp(anchor, UTC)
+        raise SettingsError(
+            f"the state file {path} counts {name} from {was:%Y-%m-%d %H:%M} UTC on, but "
+            f"usage.anchor is {settings.usage.anchor}; unset it, or choose another --state.path"
+        )
+
+
+def scope(settings: Settings) -> dict[str, str]:
     """Return what the counters count, by the settings' names: a state file is good for nothing else."""
     usage = settings.usage
     return {

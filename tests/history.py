@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import chain, groupby
+from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
 
@@ -20,16 +20,18 @@ import httpx
 from exporter.api import admin
 from exporter.api.client import Listener, Timing
 from exporter.api.credentials import Credentials
-from exporter.backfill import texts
+from exporter.backfill import sheets
 from exporter.demo.api import AdminApi
 from exporter.demo.organization import Organization
 from exporter.demo.simulation import SimulatedOrganization
-from exporter.history.files import BLOCK
-from exporter.history.openmetrics import END, Samples, series
-from exporter.history.past import Past
-from exporter.history.reading import read_past
+from exporter.history.backfill import files
+from exporter.history.backfill.files import BLOCK, Timed
+from exporter.history.backfill.openmetrics import END, Samples, series
+from exporter.history.backfill.past import Past, Present, Span
+from exporter.history.backfill.reading import Archive
+from exporter.metrics.catalog import CATALOG
 from exporter.metrics.samples import samples
-from exporter.model import DAY, HOUR, MINUTE, Bucket, Budget, Number, Window
+from exporter.model import DAY, HOUR, MINUTE, Bucket, Budget, Names, Number, Window
 from exporter.money.money import Money
 from exporter.parts import new_api, new_money
 from exporter.polling.windows import split
@@ -78,8 +80,15 @@ def live() -> Live:
 
 def build(directory: Path, promtool: Path) -> None:
     """Fill ``directory`` with the blocks of all 36 days."""
-    pages = ((time, stamped(page, time)) for time, page in live().pages)
-    make_blocks(directory, promtool, chain(past_texts(past(), SEAM), pages))
+    directory.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        made = [
+            pool.submit(_make_block, promtool, file)
+            for file in files.blocks(directory, past().snapshots(SEAM), sheets(LABELS))
+        ]
+    for one in made:
+        one.result()
+    make_blocks(directory, promtool, ((time, stamped(page, time)) for time, page in live().pages))
 
 
 def make_blocks(directory: Path, promtool: Path, texts: Iterable[tuple[int, str]], cuts: Sequence[int] = ()) -> None:
@@ -106,9 +115,16 @@ def _make_block(promtool: Path, path: Path) -> None:
     path.unlink()
 
 
-def past_texts(past: Past, end: int, shown: Samples = samples) -> Iterator[tuple[int, str]]:
-    """Yield the samples of each scrape with its time, up to ``end``, as ``shown`` tells them."""
-    return texts(past, end, LABELS, shown=shown)
+def past_texts(snapshots: Iterable[Timed], shown: Samples = samples) -> Iterator[tuple[int, str]]:
+    """Yield the samples of each scrape with its time, as ``shown`` tells them."""
+    labels = {metric.name: metric.labels for metric in CATALOG}
+    for time, snapshot in snapshots:
+        lines = (
+            f"{series(name, {**dict(zip(labels[name], values, strict=True)), **LABELS})} {float(value)} {time}\n"
+            for name, found in shown(snapshot, time).items()
+            for values, value in found
+        )
+        yield time, "".join([_up(time), *lines])
 
 
 def _up(time: int) -> str:
@@ -118,7 +134,11 @@ def _up(time: int) -> str:
 def past() -> Past:
     """Return the past up to the seam, read through the API as it is known now."""
     api, money = parts(organization(), NOW)
-    return read_past(api, money, start=START, anchor=ANCHOR, now=NOW, settle=SETTLE, budget=BUDGET)
+    span = Span(START, SETTLE, billed_until=SEAM - SEAM % DAY)
+    archive = Archive(api, money, span, end=ANCHOR, now=NOW, get=lambda read: read())
+    workspaces, default_id = api.workspaces()
+    names = Names(api.organization(), workspaces, api.api_keys(workspaces, default_id))
+    return Past(archive, money, span, Present(names, api.rate_limits(), BUDGET))
 
 
 def parts(organization: Organization, now: int) -> tuple[admin.AdminApi, Money]:

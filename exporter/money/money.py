@@ -108,6 +108,11 @@ class Money:
         self._name_models()
         self._learn()
 
+    def forget(self, now: float) -> None:
+        """Forget bills and prices that are too old at the Unix time ``now``, where no reading is asked for."""
+        self.bill.reading(now)
+        self.prices.forget(now)
+
     def estimate(self, window: Window, buckets: Collection[Bucket[int]], since: int) -> list[Bucket[Decimal]]:
         """Return what is new in a window of the usage view, from ``since`` (Unix seconds) on, as dollars."""
         width, counted = window.width, [bucket for bucket in buckets if bucket.start >= since]

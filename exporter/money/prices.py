@@ -97,6 +97,11 @@ class Prices:
         }
         return {name: tariff.rows(now, since) for name, tariff in tariffs.items()}
 
+    def forget(self, now: float) -> None:
+        """Forget the prices in force that are too old at the Unix time ``now``."""
+        for tariff in (self._tokens, self._requests, self._effective):
+            tariff.forget(now)
+
     def restore(self, rows: Mapping[str, list[Row]]) -> None:
         """Go on with what was kept."""
         self._tokens.restore(rows.get("token", ()), PriceKey)

@@ -73,16 +73,20 @@ class Tariff(Generic[K]):
 
     def rows(self, now: float, since: float = inf) -> list[Row]:
         """Return what is to be kept at the Unix time ``now``, without what is too old for usage from ``since`` on."""
-        oldest = min(now - KEPT, since)
-        self._keys = {key: prices for key, prices in self._keys.items() if prices.until >= now - UNUSED}
-        for prices in self._keys.values():
-            while len(prices.entries) > 1 and prices.entries[1][0] < oldest:
-                del prices.entries[0]
+        self.forget(now, since)
         # To the end of the hour, so that what is kept does not change with each poll.
         return [
             (tuple(key), prices.until - prices.until % HOUR + HOUR - 1, list(prices.entries))
             for key, prices in self._keys.items()
         ]
+
+    def forget(self, now: float, since: float = inf) -> None:
+        """Forget what is too old at the Unix time ``now`` for usage from ``since`` on."""
+        oldest = min(now - KEPT, since)
+        self._keys = {key: prices for key, prices in self._keys.items() if prices.until >= now - UNUSED}
+        for prices in self._keys.values():
+            while len(prices.entries) > 1 and prices.entries[1][0] < oldest:
+                del prices.entries[0]
 
     def restore(self, rows: Iterable[Row], key: Callable[..., K]) -> None:
         """Go on with what was kept; ``key`` makes a key of its words."""

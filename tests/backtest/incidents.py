@@ -41,8 +41,8 @@ class Incident:
     def texts(self) -> list[tuple[int, str]]:
         """Return what there was to scrape, with its time; counters begin at 0 after the seam."""
         if not self.is_live:
-            told = past(self.story, self.seam, self.end)
-            return [text for text in past_texts(told, self.end, shown) if text[0] > self.seam]
+            told = past(self.story, self.seam, self.end).snapshots(self.end)
+            return [text for text in past_texts(told, shown) if text[0] > self.seam]
         world = Live(self.story.organization(), self.seam, *FLAGS, only=sorted(FAMILIES))
         for fault in self.faults:
             world.faults.add(fault)

@@ -70,7 +70,7 @@ def measure(leg: PrometheusLeg, directory: Path) -> Measured:
 def _month(replay: Replay) -> Told:
     """Make the quiet past, and tell what fires in it."""
     with redirect_stdout(StringIO()):
-        texts = past_texts(past(Story(), START, NOON), NOON, shown)
+        texts = past_texts(past(Story(), START, NOON).snapshots(NOON), shown)
         make_blocks(replay.data, replay.leg.promtool, texts, (NIGHT,))
         replay.record((NIGHT,))
         return _told(replay, [alert for alert in rules.alerts() if not _is_on_exporter(alert)], QUIET)

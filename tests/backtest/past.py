@@ -10,8 +10,8 @@ from exporter.demo.organization import Dimensions, Tokens, total
 from exporter.demo.population import Population, populate
 from exporter.demo.simulation import SimulatedOrganization
 from exporter.demo.traffic import Spike
-from exporter.history.openmetrics import Sample
-from exporter.history.past import Past, Records
+from exporter.history.backfill.openmetrics import Sample
+from exporter.history.backfill.past import Part, Past, Present, Span
 from exporter.metrics.samples import samples
 from exporter.model import DAY, MINUTE, Bucket, Budget, Names, Snapshot, Window
 from exporter.money.bill import first_day_needed
@@ -72,8 +72,8 @@ def past(story: Story, start: int, end: int) -> Past:
     money.take_usage(days, days.every(read(api.usage, days)), end)
     money.complete()
     usage, api_key_usage = _coarse(api.usage, minutes), _coarse(api.api_key_usage, minutes)
-    records = Records(usage, api_key_usage, until, bills, Names(api.organization()), None, BUDGET)
-    return Past(records, money, start, settle=SETTLE)
+    part = Part(usage, api_key_usage, until, bills)
+    return Past([part], money, Span(start, SETTLE), Present(Names(api.organization()), None, BUDGET))
 
 
 def _coarse(report: Callable[[Window], list[Bucket[int]]], window: Window) -> list[Bucket[int]]:

@@ -17,8 +17,8 @@ from pathlib import Path
 import httpx
 import msgspec
 
-from exporter.history.files import BLOCK
-from exporter.history.openmetrics import series
+from exporter.history.backfill.files import BLOCK
+from exporter.history.backfill.openmetrics import series
 from exporter.model import MINUTE
 from tests.backtest.rules import Alert, Firing, Recording, firings, levels
 from tests.history import make_blocks

@@ -11,7 +11,7 @@ import pytest
 from exporter.demo.api import AdminApi
 from exporter.demo.organization import DAY, HOUR, MINUTE, Tokens
 from exporter.demo.server import serve
-from exporter.history.openmetrics import series
+from exporter.history.backfill.openmetrics import series
 from tests.events import SONNET, Use, WrittenOrganization
 from tests.history import make_blocks
 from tests.integration.conftest import ROOT, AlertmanagerServer, Inbox, impatient, until

@@ -19,7 +19,7 @@ from typing import Any, Self
 import pytest
 import yaml
 
-from exporter.history.files import BLOCK
+from exporter.history.backfill.files import BLOCK
 from exporter.model import HOUR
 from tests import rules
 from tests.dashboards import boards, queries

@@ -1,9 +1,16 @@
+from collections.abc import Iterable
 from decimal import Decimal
+from io import BytesIO
+from itertools import groupby, pairwise
+from operator import itemgetter
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter import pricefiles
+from exporter.backfill import sheets
 from exporter.families import API_KEY_ESTIMATED, API_KEY_TOKENS, BILLED, TOKENS
-from exporter.history.openmetrics import OpenMetrics, series
-from exporter.history.past import Past, Records
+from exporter.history.backfill.openmetrics import END, series
+from exporter.history.backfill.past import Part, Past, Present, Span
 from exporter.metrics.catalog import CATALOG
 from exporter.metrics.samples import samples
 from exporter.model import DAY, HOUR, MINUTE, Bucket, Series, Snapshot, Window
@@ -31,7 +38,8 @@ def shown(until: int) -> dict[int, Snapshot]:
     money = Money(pricefiles.shipped(), None, Filters())
     money.take_usage(Window(HOUR, MIDNIGHT, MIDNIGHT + 31 * HOUR), hours, MIDNIGHT + 31 * HOUR)
     money.take_bill(())
-    return dict(Past(Records(hours, keys, MIDNIGHT + 31 * HOUR, bills), money, START).snapshots(until))
+    part = Part(hours, keys, MIDNIGHT + 31 * HOUR, bills)
+    return dict(Past([part], money, Span(START), Present()).snapshots(until))
 
 
 def counts(snapshot: Snapshot, name: str, wanted: Series) -> tuple[int | Decimal, ...]:
@@ -84,17 +92,43 @@ def test_the_month_turns_by_the_clock() -> None:
     assert sum(after.unbilled.values()) == 0
 
 
-def test_a_text_has_each_sample_with_its_time() -> None:
-    writer = OpenMetrics(samples, {metric.name: metric.labels for metric in CATALOG}, {"job": "a"})
-    found = shown(START + 5 * MINUTE)
-    texts = [writer.text(snapshot, time) for time, snapshot in found.items()]
-    fresh = OpenMetrics(samples, {metric.name: metric.labels for metric in CATALOG}, {"job": "a"})
-    assert texts[1] == fresh.text(found[START + 5 * MINUTE], START + 5 * MINUTE)
-    assert len(texts[0].splitlines()) == len(texts[1].splitlines())
-    for text, time in zip(texts, found, strict=True):
-        assert {line.rsplit(" ", 1)[1] for line in text.splitlines()} == {str(time)}
-    labels = 'model="claude-sonnet-4-5",workspace_id="default",service_tier="standard",context_window="0-200k"'
-    assert f'{TOKENS}{{{labels},inference_geo="global",token_type="output",job="a"}} 8.0 {max(found)}\n' in texts[1]
+def text(found: Iterable[tuple[int, Snapshot]]) -> str:
+    """Return snapshots as OpenMetrics text."""
+    sheet = sheets({"job": "a"})(BytesIO())
+    for time, snapshot in found:
+        sheet.add(snapshot, time)
+    return "".join(sheet.text()) + END
+
+
+def test_a_text_is_openmetrics_with_every_sample_of_every_snapshot() -> None:
+    found = shown(START + 26 * HOUR)
+    families = {family.name: family for family in text_string_to_metric_families(text(found.items()))}  # type: ignore[no-untyped-call]
+    written = {
+        (sample.name, tuple(sample.labels.items()), int(str(sample.timestamp).split(".")[0])): sample.value
+        for family in families.values()
+        for sample in family.samples
+    }
+    labels = {metric.name: metric.labels for metric in CATALOG}
+    wanted = {
+        (name, (*zip(labels[name], values, strict=True), ("job", "a")), time): float(value)
+        for time, snapshot in found.items()
+        for name, rows in samples(snapshot, time).items()
+        for values, value in rows
+    }
+    assert written == wanted | {("up", (("job", "a"),), time): 1 for time in found}
+    assert families[TOKENS.removesuffix("_total")].type == "counter"
+
+
+def test_a_text_is_in_order_of_series_and_time_and_has_each_family_once() -> None:
+    lines = text(shown(START + 2 * DAY).items()).splitlines()
+    heads = [line.split()[2] for line in lines if line.startswith("# TYPE")]
+    assert heads == sorted(set(heads))
+    rows = [line.rsplit(" ", 2) for line in lines if not line.startswith("#")]
+    assert len(rows) > 1000
+    assert all(before[0] != after[0] or int(before[2]) < int(after[2]) for before, after in pairwise(rows)), (
+        "times of a series rise"
+    )
+    assert len([name for name, _ in groupby(rows, key=itemgetter(0))]) == len({row[0] for row in rows})
 
 
 def test_labels_are_escaped() -> None:

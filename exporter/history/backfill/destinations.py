@@ -1,0 +1,52 @@
+"""What all places have in common that the past is written to."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol
+
+from exporter.errors import StartError
+from exporter.history.backfill.files import NewSheet, Timed
+from exporter.model import DAY
+
+
+class Destination(Protocol):
+    """A place for snapshots; times are Unix seconds."""
+
+    def check(self, start: int, end: int, now: float) -> None:
+        """Raise StartError if samples from ``start`` to ``end`` would be lost there, or do harm."""
+        ...
+
+    def write(self, snapshots: Iterable[Timed], new_sheet: NewSheet) -> str:
+        """Write snapshots; return what was done, and what is left to do. Raises StartError."""
+        ...
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the system says of a file or folder into a StartError."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise StartError(f"{path}: {reason}; nothing is left of it: free some space, or choose another place") from None
+
+
+def days_kept(start: int, now: float) -> int:
+    """Return for how many days a store must keep samples so that those of ``start`` are not dropped."""
+    return int((now - start) // DAY) + 1
+
+
+def check_retention(store: str, kept: float | None, start: int, now: float, remedy: str) -> None:
+    """Raise StartError if a store keeps samples for ``kept`` seconds only; None is not known."""
+    if kept is not None and start < now - kept:
+        raise StartError(
+            f"{store} keeps samples for {kept / DAY:g} days, and drops older ones at once: begin with "
+            f"--from {moment(int(now - kept) + DAY)[:10]}, or start it with {remedy}{days_kept(start, now)}d"
+        )
+
+
+def moment(time: float) -> str:
+    """Write a time as people read it."""
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M UTC")

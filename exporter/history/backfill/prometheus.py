@@ -1,0 +1,142 @@
+"""For a Prometheus: a file that promtool makes blocks of, or new blocks in its data folder."""
+
+import fcntl
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from exporter.errors import StartError
+from exporter.history.backfill import files
+from exporter.history.backfill.destinations import check_retention, days_kept, moment, writing
+from exporter.history.backfill.files import BLOCK, NewSheet, Timed
+from exporter.model import DAY, HOUR, MINUTE
+
+HEAD = 3 * HOUR
+"""Seconds that a running Prometheus keeps for itself: it may still be writing blocks of them."""
+
+DEFAULT_RETENTION = 15 * DAY
+LARGE_BLOCK = 486 * HOUR
+"""Seconds that a block made of a file for all blocks covers: promtool reads the whole file for each."""
+
+PROMTOOL = "promtool"
+DATA = "data/"
+"""The folder that a Prometheus has if it is not told another one, and promtool, too."""
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": HOUR, "d": DAY, "w": 7 * DAY, "y": 365 * DAY}
+_RETENTION = "--storage.tsdb.retention"
+
+
+class OpenMetricsFile:
+    """A file for promtool; raises StartError if it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._next = ""
+        if not path.parent.is_dir():
+            raise StartError(f"--output {path}: there is no folder {path.parent}; create it")
+        if path.is_dir():
+            raise StartError(f"--output {path}: that is a folder; name a file")
+
+    def check(self, start: int, end: int, now: float) -> None:
+        """Note what there is to say of these times; a file takes them all."""
+        wait = f"A running one takes this from {moment(end + HEAD)} on" if end + HEAD > now else "It may be running"
+        self._next = f"{wait}. It must keep samples: --storage.tsdb.retention.time={days_kept(start, now)}d or more."
+
+    def write(self, snapshots: Iterable[Timed], new_sheet: NewSheet) -> str:
+        """Write the file; return how to make blocks of it."""
+        with writing(self._path):
+            size = files.write(self._path, snapshots, new_sheet).stat().st_size
+        return (
+            f"wrote {self._path} ({size / 1e6:,.1f} MB); make blocks of it in the data folder of your Prometheus:\n\n"
+            f"    {shlex.join(command(self._path, DATA))}\n\n{self._next}"
+        )
+
+
+class DataFolder:
+    """The folder that a Prometheus has as --storage.tsdb.path; raises StartError if nothing can be put there."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if not path.is_dir():
+            raise StartError(f"--into {path}: there is no such folder; give that of --storage.tsdb.path")
+        if not shutil.which(PROMTOOL):
+            raise StartError("--into needs promtool, which comes with Prometheus; put it on the PATH, or use --output")
+
+    def check(self, start: int, end: int, now: float) -> None:
+        """Refuse what a running Prometheus drops at once, and what it is still writing itself."""
+        if not self._is_in_use():
+            return
+        check_retention("this Prometheus", self._retention(), start, now, f"{_RETENTION}.time=")
+        if (wait := end + HEAD - now) > 0:
+            raise StartError(
+                f"this Prometheus is running, and takes only what is older than three hours, but the newest sample is "
+                f"of {moment(end)}: come back in {-(-wait // MINUTE):.0f} minutes, or stop it first"
+            )
+
+    def write(self, snapshots: Iterable[Timed], new_sheet: NewSheet) -> str:
+        """Make blocks, and put all of them into the folder at once, or none."""
+        with writing(self._path), TemporaryDirectory(dir=self._path, prefix="anthropic-history-") as name:
+            scratch = Path(name)
+            made = scratch / "blocks"
+            made.mkdir()
+            for file in files.blocks(scratch, snapshots, new_sheet):
+                _run(command(file, str(made), BLOCK), scratch)
+                file.unlink()
+            blocks = [block for block in made.iterdir() if (block / "meta.json").exists()]
+            for block in blocks:
+                block.rename(self._path / block.name)
+        return f"put {len(blocks)} blocks into {self._path}; a running Prometheus shows them within minutes"
+
+    def _is_in_use(self) -> bool:
+        """Tell whether a Prometheus on this host runs on it."""
+        try:
+            with (self._path / "lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def _retention(self) -> float | None:
+        """Return for how many seconds the Prometheus that runs on it keeps samples, if that can be known."""
+        return next(map(retention, self._owner()), None)
+
+    def _owner(self) -> Iterator[Sequence[str]]:
+        """Yield the command line of the process that holds the lock, where the system tells it."""
+        with suppress(OSError):
+            inode = (self._path / "lock").stat().st_ino
+            for line in Path("/proc/locks").read_text().splitlines():
+                if match := re.match(rf"\d+: FLOCK .* (\d+) \w+:\w+:{inode} ", line):
+                    yield Path(f"/proc/{match[1]}/cmdline").read_text().split("\0")
+
+
+def command(file: Path, data: str, block: int = LARGE_BLOCK) -> list[str]:
+    """Return the command that makes blocks of a file in a data folder."""
+    longest = f"--max-block-duration={block // HOUR}h"
+    return [PROMTOOL, "tsdb", "create-blocks-from", "openmetrics", "--quiet", longest, str(file), data]
+
+
+def retention(arguments: Sequence[str]) -> float | None:
+    """Return the seconds that a Prometheus with these arguments keeps samples for; None if only by their size."""
+    words = " ".join(arguments).replace("=", " ").split()
+    flags = {name: value for name, value in pairwise(words) if name.startswith(_RETENTION)}
+    text = flags.get(f"{_RETENTION}.time") or flags.get(_RETENTION)
+    if text is None:
+        return None if f"{_RETENTION}.size" in flags else DEFAULT_RETENTION
+    return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|[smhdwy])", text)) or None
+
+
+def _run(words: Sequence[str], scratch: Path) -> None:
+    # Its own scratch files are as large as the blocks: they belong where there is room for those.
+    environment = {"PATH": os.environ.get("PATH", ""), "TMPDIR": str(scratch)}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - promtool
+    if done.returncode:
+        last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
+        raise StartError(f"promtool could not make a block: {''.join(last)[:300]}; nothing was added")

@@ -1,0 +1,96 @@
+"""A VictoriaMetrics: how long it keeps, and its import API.
+
+Source: VictoriaMetrics documentation, "How to import data in Prometheus exposition format" and ``/flags``.
+"""
+
+import gzip
+import re
+from base64 import b64encode
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from tempfile import TemporaryFile
+from urllib.error import HTTPError, URLError
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import Request, urlopen
+
+from exporter.errors import StartError
+from exporter.history.backfill.destinations import check_retention
+from exporter.history.backfill.files import BLOCK, NewSheet, Timed
+from exporter.model import DAY, HOUR
+
+IMPORT = "/api/v1/import/prometheus"
+TIMEOUT = 60.0
+BODY = 4_000_000
+"""Characters of text to send at once."""
+
+MONTH = 31 * DAY
+_UNITS = {"h": HOUR, "d": DAY, "w": 7 * DAY, "y": 365 * DAY, "M": MONTH, "": MONTH}
+
+
+class VictoriaMetrics:
+    """One at ``url``, which may hold a user and a password; raises StartError if it is no address."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise StartError(f"--url is {url[:100]!r}: write it as http://host:8428")
+        host = parts.netloc.rpartition("@")[2]
+        self._url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
+        user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+        self._headers = {"Authorization": f"Basic {b64encode(user.encode()).decode()}"} if parts.username else {}
+
+    def check(self, start: int, end: int, now: float) -> None:  # noqa: ARG002 - the newest samples are welcome
+        """Refuse what it would drop."""
+        check_retention(f"the VictoriaMetrics at {self._url}", self._retention(), start, now, "-retentionPeriod=")
+
+    def write(self, snapshots: Iterable[Timed], new_sheet: NewSheet) -> str:
+        """Import snapshots."""
+        for _, some in groupby(snapshots, key=lambda timed: timed[0] // BLOCK):
+            with TemporaryFile() as scratch:
+                sheet = new_sheet(scratch)
+                for time, snapshot in some:
+                    sheet.add(snapshot, time)
+                for body in _bodies(sheet.text(_milliseconds)):
+                    self._ask(IMPORT, body)
+        return f"imported into {self._url}; it may take a minute to show"
+
+    def _retention(self) -> float | None:
+        """Return for how many seconds it keeps samples, if it tells that."""
+        try:
+            flags = self._ask("/flags").decode("utf-8", "replace")
+        except StartError:
+            return None
+        match = re.search(r'^-retentionPeriod="?(\d+(?:\.\d+)?)([hdwyM]?)"?\s*$', flags, re.MULTILINE)
+        return float(match[1]) * _UNITS[match[2]] if match else None
+
+    def _ask(self, path: str, body: str | None = None) -> bytes:
+        data = None if body is None else gzip.compress(body.encode(), 1)
+        headers = self._headers | ({"Content-Encoding": "gzip"} if data else {})
+        request = Request(f"{self._url}{path}", data, headers)  # noqa: S310 - checked to be http or https
+        try:
+            with urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
+                content: bytes = response.read()
+        except HTTPError as error:
+            raise StartError(f"{self._url}{path} answered {error.code}; is that a VictoriaMetrics?") from None
+        except (URLError, OSError) as error:
+            reason = getattr(error, "reason", error)
+            raise StartError(f"{self._url} cannot be reached: {reason}; start it, or correct --url") from None
+        return content
+
+
+def _bodies(texts: Iterable[str]) -> Iterator[str]:
+    """Put texts together to bodies that are not too small, and never much too large."""
+    body: list[str] = []
+    size = 0
+    for text in texts:
+        body.append(text)
+        size += len(text)
+        if size >= BODY:
+            yield "".join(body)
+            body, size = [], 0
+    if body:
+        yield "".join(body)
+
+
+def _milliseconds(time: int) -> str:
+    return f"{time}000"

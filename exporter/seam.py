@@ -1,0 +1,67 @@
+"""Where the live counters begin, and with what: what the state file tells to those who write the time before."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from exporter.counters import same_anchor, scope
+from exporter.errors import OtherOrganizationError, SettingsError
+from exporter.ledger.codec import MONEY
+from exporter.ledger.place import MEMORY, Place
+from exporter.ledger.schema import look
+from exporter.ledger.state import compare
+from exporter.model import Organization
+from exporter.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Seam:
+    """The usage time ``anchor`` (Unix seconds) at which the live counters begin.
+
+    Counters that reach back are 0 at the usage time ``since``, which is None if none do. ``models`` are the names that
+    were decided on for models that the bill calls otherwise.
+    """
+
+    path: str
+    anchor: int
+    since: int | None
+    organization: str | None
+    models: Mapping[str, str]
+
+    def check(self, organization: Organization | None) -> None:
+        """Raise OtherOrganizationError if the key is of another organisation than the state; None is not known."""
+        if organization and self.organization and organization.id != self.organization:
+            raise OtherOrganizationError(
+                f"the state file {self.path} counts organisation {self.organization}, but the key is of "
+                f"{organization.id}; use a key of that organisation, or choose another --state.path"
+            )
+
+
+def find(settings: Settings) -> Seam:
+    """Read the state file, whoever writes it meanwhile; raise SettingsError if it does not go with the settings."""
+    path = Place(settings.state.path).path
+    remedy = "start the exporter first, with the same settings, and let it poll once: history ends where it begins"
+    if path == MEMORY or not Path(path).is_file():
+        raise SettingsError(f"state.path is {settings.state.path!r}: there is no such file; {remedy}")
+    notes, ledgers, _ = look(path)
+    if not {"usage", "estimate"} <= ledgers.keys():
+        raise SettingsError(f"the state file {path} does not count anything yet; {remedy}")
+    compare(path, notes.get("scope", {}), scope(settings))
+    usage, anchor = ledgers["usage"].anchor, ledgers["estimate"].anchor
+    same_anchor(settings, "usage", usage, path)
+    models = notes.get(f"{MONEY}models", {})
+    return Seam(path, anchor, usage if usage < anchor else None, notes.get("organization"), models)
+
+
+def begin(seam: Seam, first: int) -> int:
+    """Return ``first`` (Unix seconds), where history can begin; raise SettingsError if it cannot."""
+    if seam.since is not None and first < seam.since:
+        raise SettingsError(f"--from is before {_moment(seam.since)}, where the counters are 0; begin there, or later")
+    if first >= seam.anchor:
+        raise SettingsError(f"the live counters begin at {_moment(seam.anchor)}; choose an earlier day as --from")
+    return first
+
+
+def _moment(time: int) -> str:
+    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M UTC")
