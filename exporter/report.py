@@ -47,7 +47,7 @@ def report(
 ) -> int:
     """Print a report to ``stream``, or standard output; return the exit status.
 
-    ``history.report.document`` tells the shape of ``--json``. What the key may not read, but for usage, is left out, and
+    ``report.document`` tells the shape of ``--json``. What the key may not read, but for usage, is left out, and it is
     said on standard error. Raise StartError if there is no usage, or if it cannot be read.
     """
     timing = timing or Timing()
