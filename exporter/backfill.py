@@ -34,12 +34,15 @@ from exporter.settings.options import Given
 
 logger = logging.getLogger(__name__)
 
-LAG = 90
-"""Seconds from use to sample in what is written: the live counters never begin with fresher usage than that."""
+FRESHEST = 90
+"""Seconds from use to the last sample that is written: the live counters never begin with fresher usage than that."""
 
 USAGE_HELD_BACK = HOUR
 BILLS_HELD_BACK = 2 * DAY
 """What is left to counters that reach back: they may have begun without it, and must never be below what is written."""
+
+RECENT = 3 * DAY
+"""Seconds within which a day may still be without its bill."""
 
 DEMO_DAYS = 36
 """A month and what is usual before it."""
@@ -69,7 +72,7 @@ def backfill(
     new_sheet, destination = sheets(_labels(given)), _destination(given)
     where = seam.find(settings)
     span = _span(settings, where, seam.begin(where, midnight(day(given, "--from"))))
-    end, now = where.anchor + span.settle, timing.clock()
+    end, now = where.anchor + min(span.settle, FRESHEST), timing.clock()
     destination.check(span.start, end, now)
     reader = Reader(settings, new_credentials(settings), say=say, timing=timing, transport=transport)
     present = _present(reader, settings)
@@ -86,10 +89,11 @@ def backfill(
         by_api_key=settings.usage.by_api_key,
     )
     past = Past(archive, money, span, present)
-    with terminal.progress("backfill", -(-(end - span.start) // DAY), "days") as advance:
+    with terminal.progress("backfill", (end - span.start) // DAY + 1, "days") as advance:
         done = destination.write(_told(past.snapshots(end, fine=DAY), span.start, advance), new_sheet)
     say(f"{done}\n{moment(span.start)} to {moment(end)}: there the live counters begin")
-    _warn_of_bill(money, end, say)
+    if where.since is None:
+        _warn_of_bill(money, where.anchor, now, say)
     return 0
 
 
@@ -144,11 +148,14 @@ def sheets(labels: Mapping[str, str], shown: Samples = samples) -> NewSheet:
 
 
 def _labels(given: Given) -> dict[str, str]:
-    labels = dict(pairs(given, "--label"))
+    found = pairs(given, "--label")
+    labels = dict(found)
+    if len(labels) < len(found):
+        raise SettingsError("--label: one name is given twice; give it once")
     missing = [name for name in NEEDED_LABELS if name not in labels]
     if missing:
         raise SettingsError(f"--label {missing[0]}=... is missing; give the labels that the live series have")
-    taken = {label for metric in CATALOG for label in metric.labels}
+    taken = {"le", "quantile", *(label for metric in CATALOG for label in metric.labels)}
     for name in labels:
         if not re.fullmatch(r"[a-zA-Z_][a-zA-Z0-9_]*", name) or name.startswith("__") or name in taken:
             raise SettingsError(f"--label {name}: that cannot be the name of a target's label; correct it")
@@ -167,11 +174,12 @@ def _destination(given: Given) -> Destination:
 
 
 def _span(settings: Settings, where: Seam, first: int) -> Span:
-    lag = int(min(settle(settings, settings.usage.poll_interval), LAG))
+    settled = int(settle(settings, settings.usage.poll_interval))
     today = where.anchor - where.anchor % DAY
     if where.since is None:
-        return Span(first + lag, lag, billed_until=today)
-    return Span(first + lag, lag, where.since, where.anchor - USAGE_HELD_BACK, today - BILLS_HELD_BACK)
+        return Span(first + settled, settled, where.anchor, billed_until=today)
+    held_back = where.anchor - USAGE_HELD_BACK, today - BILLS_HELD_BACK
+    return Span(first + settled, settled, where.anchor, where.since, *held_back)
 
 
 def _present(reader: Reader, settings: Settings) -> Present:
@@ -181,25 +189,27 @@ def _present(reader: Reader, settings: Settings) -> Present:
     api_keys = reader.readable("api_keys", lambda: api.api_keys(workspaces, default_id)) or ()
     limits = reader.readable("rate_limits", api.rate_limits)
     budget = Budget(settings.budget.monthly_usd, settings.budget.workspaces)
-    return Present(Names(organization, workspaces, api_keys), limits, budget)
+    return Present(not any(api.filters.values()), Names(organization, workspaces, api_keys), limits, budget)
 
 
 def _told(snapshots: Iterator[Timed], start: int, advance: Callable[[int], None]) -> Iterator[Timed]:
-    """Pass snapshots on, and tell of each day that is through."""
-    days = 0
+    """Pass snapshots on, and tell of each day that is begun."""
+    through = start
     for time_, snapshot in snapshots:
-        if (through := (time_ - start) // DAY) > days:
-            advance(through - days)
-            days = through
+        if time_ >= through:
+            advance(1)
+            through += DAY
         yield time_, snapshot
-    advance(1)
 
 
-def _warn_of_bill(money: Money, end: int, say: Say) -> None:
-    """Tell if the last day before the live counters has no bill yet: then neither side has it."""
-    last = end - end % DAY - DAY
-    if last not in money.bill.days and time.time() - last < 3 * DAY:
-        say(f"the bill of {moment(last)[:10]} is not out yet, and live counters begin after it; write this again later")
+def _warn_of_bill(money: Money, anchor: int, now: float, say: Say) -> None:
+    """Tell if the last days before the live counters have no bill yet: then neither side has it."""
+    today = anchor - anchor % DAY
+    missing = [day for day in range(today - DAY, today - RECENT, -DAY) if day not in money.bill.days]
+    if missing and now - today < RECENT:
+        say(
+            f"{moment(missing[-1])[:10]} is not billed yet, and live counters leave it out, too: write this again later"
+        )
 
 
 def _clear(directory: Path) -> None:

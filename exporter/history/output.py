@@ -59,7 +59,7 @@ def _opened(path: str, target: Path, partial: Path) -> TextIO:
         if target.is_dir():
             problem = "that is a folder; give a file"
         elif target.exists() and not target.is_file():
-            problem = "that is no regular file; give one, or leave --output out for standard output"
+            problem = "that is no regular file; give one"
         else:
             return partial.open("x", encoding="utf-8", newline="")
     except OSError as error:

@@ -80,7 +80,9 @@ def pairs(given: Given, flag: str) -> list[tuple[str, str]]:
 
 
 def day(given: Given, flag: str) -> date:
-    """Return the day that an option gives."""
+    """Return the day that an option gives, which must be there."""
+    if flag not in given:
+        raise SettingsError(f"{flag} is missing; write {flag} YYYY-MM-DD")
     text = one(given, flag)
     try:
         found = values.day(text)

@@ -73,7 +73,7 @@ def past(story: Story, start: int, end: int) -> Past:
     money.complete()
     usage, api_key_usage = _coarse(api.usage, minutes), _coarse(api.api_key_usage, minutes)
     part = Part(usage, api_key_usage, until, bills)
-    return Past([part], money, Span(start, SETTLE), Present(Names(api.organization()), None, BUDGET))
+    return Past([part], money, Span(start, SETTLE), Present(True, Names(api.organization()), None, BUDGET))
 
 
 def _coarse(report: Callable[[Window], list[Bucket[int]]], window: Window) -> list[Bucket[int]]:

@@ -47,19 +47,24 @@ NOTHING_ARRIVED = Histogram((), 0)
 class Part(NamedTuple):
     """What the API tells of a stretch of the past; all times are Unix seconds.
 
-    Buckets of usage follow each other without a gap and, the last one up to ``until``, those of the part before.
+    Buckets of usage follow each other without a gap and, the last one up to ``until``, those of the part before. There
+    is no usage by API key, in any part, where it is not counted.
     """
 
     usage: Sequence[Bucket[int]]
-    api_key_usage: Sequence[Bucket[int]]
+    api_key_usage: Sequence[Bucket[int]] | None
     until: int
     bills: Sequence[Bucket[Decimal]]
 
 
 @dataclass(frozen=True, slots=True)
 class Present:
-    """What is shown as it is now, since nobody knows how it was."""
+    """What is shown as it is now, since nobody knows how it was.
 
+    Unless usage is that of the whole organisation, what is not billed yet is not known.
+    """
+
+    is_whole: bool = True
     names: Names = field(default_factory=Names)
     limits: RateLimits | None = None
     budget: Budget = field(default_factory=Budget)
@@ -69,13 +74,15 @@ class Present:
 class Span:
     """From where to where counters count; all times are Unix seconds.
 
-    The first snapshot is at ``start``, and usage counts ``settle`` seconds after it was made. Usage counters are 0 at
-    the usage time ``since``, by default that of the first snapshot, and stand still from the usage time ``until`` on.
-    Days before ``billed_until`` are billed by the last snapshot, and no others; by default those whose bill was out.
+    The first snapshot is at ``start``. Usage counts ``settle`` seconds after it was made; in the last snapshot it does
+    up to ``last``. Usage counters are 0 at the usage time ``since``, by default that of the first snapshot, and stand
+    still from ``until`` on. Days before ``billed_until`` are billed by the last snapshot, and no others; by default
+    those whose bill was out.
     """
 
     start: int
     settle: int = 5 * MINUTE
+    last: int | None = None
     since: int | None = None
     until: float = inf
     billed_until: int | None = None
@@ -106,8 +113,8 @@ class Past:
         self._known: float = -inf
         self._midnight: int | None = None
         self._midnights: dict[int, Sums[Decimal]] = {}
-        self._tokens: dict[str, Odometer[int]] = {"usage": Odometer(), "api_key_usage": Odometer()}
-        self._dollars: dict[str, Odometer[Decimal]] = {"estimate": Odometer(), "api_key_estimate": Odometer()}
+        self._tokens: dict[str, Odometer[int]] = {"usage": Odometer()}
+        self._dollars: dict[str, Odometer[Decimal]] = {"estimate": Odometer()}
         self._bill, self._billed = Bill(), _Billed(span)
         self._pending: list[Bucket[Decimal]] = []
 
@@ -118,15 +125,16 @@ class Past:
         """
         self._begin()
         start = self._span.start
-        seam = max(start, end - fine)
+        seam = start + max(0, end - fine - start) // STEP * STEP
         still, money, seen = Snapshot(), self._money.reading(start, None), (-1, self._known)
-        for time in chain(range(start, seam, STEP), range(seam, end + 1, MINUTE)):
-            self._go(time - self._span.settle)
-            out = self._out(time, is_last=time + MINUTE > end)
+        for time in chain(range(start, seam, STEP), range(seam, end, MINUTE), (end,)):
+            used = time - self._span.settle if time < end or self._span.last is None else self._span.last
+            self._go(used)
+            out = self._out(time, is_last=time == end)
             if out or seen != (time // DAY, self._known):
                 seen = time // DAY, self._known
-                money, still = self._money.reading(time, None), self._still(out, time)
-            yield time, self._moved(still, money, time)
+                money, still = self._money.reading(time, None), self._still(out, used, time)
+            yield time, self._moved(still, money, used, time)
 
     def _begin(self) -> None:
         """Go to the first snapshot, and let there be 0 what counts from there on."""
@@ -154,11 +162,13 @@ class Past:
         while self._known <= used + STEP and (part := next(self._parts, None)):
             if self._midnight is None:
                 self._midnight = -(-part.usage[0].start // DAY) * DAY
-            prices = self._money.prices
+            prices, by_key = self._money.prices, part.api_key_usage
             self._tokens["usage"].extend(part.usage, part.until)
-            self._tokens["api_key_usage"].extend(part.api_key_usage, part.until)
             self._dollars["estimate"].extend(_priced(part.usage, prices), part.until)
-            self._dollars["api_key_estimate"].extend(_priced_by_api_key(part.api_key_usage, prices), part.until)
+            if by_key is not None:
+                self._tokens.setdefault("api_key_usage", Odometer()).extend(by_key, part.until)
+                dollars = _priced_by_api_key(by_key, prices)
+                self._dollars.setdefault("api_key_estimate", Odometer()).extend(dollars, part.until)
             self._billed.expect(part.bills)
             self._pending += part.bills
             self._known = part.until
@@ -174,35 +184,34 @@ class Past:
         self._pending = pending
         return out
 
-    def _still(self, bills: Iterable[Bucket[Decimal]], time: int) -> Snapshot:
+    def _still(self, bills: Iterable[Bucket[Decimal]], used: int, time: int) -> Snapshot:
         """Return what does not change until the next bill is out, or the day is over."""
         bills = list(bills)
         self._bill.observe(bills)
         reading = self._bill.reading(time)
         present = self._present
-        billed = {"cost": self._reading(self._billed.take(bills), Decimal(0), time)}
+        billed = {"cost": self._reading(self._billed.take(bills), Decimal(0), used, time)}
         return Snapshot(billed, reading, None, present.limits, present.budget, present.names, dict(self._money.models))
 
-    def _moved(self, still: Snapshot, money: MoneyReading, time: int) -> Snapshot:
-        used = time - self._span.settle
+    def _moved(self, still: Snapshot, money: MoneyReading, used: int, time: int) -> Snapshot:
         shown = int(min(used, self._span.until))
-        tokens = {name: self._reading(one.at(shown), 0, time) for name, one in self._tokens.items()}
-        dollars = {name: self._reading(one.at(used), Decimal(0), time) for name, one in self._dollars.items()}
+        tokens = {name: self._reading(one.at(shown), 0, shown, time) for name, one in self._tokens.items()}
+        dollars = {name: self._reading(one.at(used), Decimal(0), used, time) for name, one in self._dollars.items()}
         return replace(
             still,
             counters={**tokens, **dollars, **still.counters},
-            money=replace(money, month=month_of(time), unbilled=self._unbilled(time)),
+            money=replace(
+                money, month=month_of(time), unbilled=self._unbilled(used, time) if self._present.is_whole else None
+            ),
         )
 
-    def _reading(self, counts: Mapping[Series, Counts[Number]], none: Number, time: int) -> Reading[Number]:
+    def _reading(self, counts: Mapping[Series, Counts[Number]], none: Number, shown: int, time: int) -> Reading[Number]:
         lines = {series: (figures,) for series, figures in counts.items()}
-        shown = int(min(time - self._span.settle, self._span.until))
         return Reading(shown, Watermark(time, 0.0, time - shown, shown), lines, none, none, NOTHING_ARRIVED)
 
-    def _unbilled(self, time: int) -> Amounts:
+    def _unbilled(self, used: int, time: int) -> Amounts:
         """Return the estimate for the days of the month after the last one that has a bill, up to the watermark."""
         begin = max([month_start(month_of(time)), *(day + DAY for day in self._bill.days)])
-        used = time - self._span.settle
         now = self._dollars["estimate"].at(used)
         # Without a bill for longer than usage is remembered it is what is remembered.
         oldest: Sums[Decimal] = next(iter(self._midnights.values()), {})

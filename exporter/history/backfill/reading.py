@@ -75,8 +75,8 @@ class Archive:
     def _anchor_day(self) -> int:
         return self._span.anchor - self._span.anchor % DAY
 
-    def _by_key(self, window: Window) -> list[Bucket[int]]:
-        return self._read(self._api.api_key_usage, window) if self._by_api_key else window.every(())
+    def _by_key(self, window: Window) -> list[Bucket[int]] | None:
+        return self._read(self._api.api_key_usage, window) if self._by_api_key else None
 
     def _read(self, report: Callable[[Window], list[Bucket[int]]], window: Window) -> list[Bucket[int]]:
         return window.every(self._get(partial(report, window)))

@@ -7,14 +7,16 @@ import gzip
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
+from http.client import HTTPException
 from itertools import groupby
-from tempfile import TemporaryFile
-from urllib.error import HTTPError, URLError
+from pathlib import Path
+from tempfile import TemporaryFile, gettempdir
+from urllib.error import HTTPError
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
-from exporter.errors import StartError
-from exporter.history.backfill.destinations import check_retention
+from exporter.errors import SettingsError, StartError
+from exporter.history.backfill.destinations import check_retention, writing
 from exporter.history.backfill.files import BLOCK, NewSheet, Timed
 from exporter.model import DAY, HOUR
 
@@ -28,12 +30,16 @@ _UNITS = {"h": HOUR, "d": DAY, "w": 7 * DAY, "y": 365 * DAY, "M": MONTH, "": MON
 
 
 class VictoriaMetrics:
-    """One at ``url``, which may hold a user and a password; raises StartError if it is no address."""
+    """One at ``url``, which may hold a user and a password; raises SettingsError if it is no address."""
 
     def __init__(self, url: str) -> None:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise StartError(f"--url is {url[:100]!r}: write it as http://host:8428")
+        try:
+            parts = urlsplit(url)
+            is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_address = False
+        if not is_address:
+            raise SettingsError(f"--url is {_shown(url)}: write it as http://host:8428")
         host = parts.netloc.rpartition("@")[2]
         self._url = urlunsplit((parts.scheme, host, parts.path.rstrip("/"), "", ""))
         user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
@@ -46,7 +52,7 @@ class VictoriaMetrics:
     def write(self, snapshots: Iterable[Timed], new_sheet: NewSheet) -> str:
         """Import snapshots."""
         for _, some in groupby(snapshots, key=lambda timed: timed[0] // BLOCK):
-            with TemporaryFile() as scratch:
+            with writing(Path(gettempdir())), TemporaryFile() as scratch:
                 sheet = new_sheet(scratch)
                 for time, snapshot in some:
                     sheet.add(snapshot, time)
@@ -58,7 +64,8 @@ class VictoriaMetrics:
         """Return for how many seconds it keeps samples, if it tells that."""
         try:
             flags = self._ask("/flags").decode("utf-8", "replace")
-        except StartError:
+        except _AnsweredError:
+            # It may be behind something that lets nothing but imports through.
             return None
         match = re.search(r'^-retentionPeriod="?(\d+(?:\.\d+)?)([hdwyM]?)"?\s*$', flags, re.MULTILINE)
         return float(match[1]) * _UNITS[match[2]] if match else None
@@ -67,15 +74,22 @@ class VictoriaMetrics:
         data = None if body is None else gzip.compress(body.encode(), 1)
         headers = self._headers | ({"Content-Encoding": "gzip"} if data else {})
         request = Request(f"{self._url}{path}", data, headers)  # noqa: S310 - checked to be http or https
+        wanted = 200 if body is None else 204
         try:
             with urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310
-                content: bytes = response.read()
+                status, content = response.status, response.read()
         except HTTPError as error:
-            raise StartError(f"{self._url}{path} answered {error.code}; is that a VictoriaMetrics?") from None
-        except (URLError, OSError) as error:
+            status, content = error.code, b""
+        except (OSError, HTTPException) as error:
             reason = getattr(error, "reason", error)
             raise StartError(f"{self._url} cannot be reached: {reason}; start it, or correct --url") from None
-        return content
+        if status != wanted:
+            raise _AnsweredError(f"{self._url}{path} answered {status}; is that a VictoriaMetrics?")
+        return bytes(content)
+
+
+class _AnsweredError(StartError):
+    """It is there, but did not do what was asked for."""
 
 
 def _bodies(texts: Iterable[str]) -> Iterator[str]:
@@ -94,3 +108,8 @@ def _bodies(texts: Iterable[str]) -> Iterator[str]:
 
 def _milliseconds(time: int) -> str:
     return f"{time}000"
+
+
+def _shown(url: str) -> str:
+    """Return an address without the password that it may hold."""
+    return repr(re.sub(r"//[^/@]*@", "//...@", url[:100]))
