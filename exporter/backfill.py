@@ -71,7 +71,7 @@ def backfill(
     timing = timing or Timing()
     new_sheet, destination = sheets(_labels(given)), _destination(given)
     where = seam.find(settings)
-    span = _span(settings, where, seam.begin(where, midnight(day(given, "--from"))))
+    span = _span(settings, where, midnight(day(given, "--from")))
     end, now = where.anchor + min(span.settle, FRESHEST), timing.clock()
     destination.check(span.start, end, now)
     reader = Reader(settings, new_credentials(settings), say=say, timing=timing, transport=transport)
@@ -175,11 +175,12 @@ def _destination(given: Given) -> Destination:
 
 def _span(settings: Settings, where: Seam, first: int) -> Span:
     settled = int(settle(settings, settings.usage.poll_interval))
+    start = seam.begin(where, first, settled) + settled
     today = where.anchor - where.anchor % DAY
     if where.since is None:
-        return Span(first + settled, settled, where.anchor, billed_until=today)
+        return Span(start, settled, where.anchor, billed_until=today)
     held_back = where.anchor - USAGE_HELD_BACK, today - BILLS_HELD_BACK
-    return Span(first + settled, settled, where.anchor, where.since, *held_back)
+    return Span(start, settled, where.anchor, where.since, *held_back)
 
 
 def _present(reader: Reader, settings: Settings) -> Present:
@@ -205,7 +206,8 @@ def _told(snapshots: Iterator[Timed], start: int, advance: Callable[[int], None]
 def _warn_of_bill(money: Money, anchor: int, now: float, say: Say) -> None:
     """Tell if the last days before the live counters have no bill yet: then neither side has it."""
     today = anchor - anchor % DAY
-    missing = [day for day in range(today - DAY, today - RECENT, -DAY) if day not in money.bill.days]
+    recent = range(today - DAY, today - RECENT, -DAY)
+    missing = [day for day in recent if day not in money.bill.days and money.table.day(day)]
     if missing and now - today < RECENT:
         say(
             f"{moment(missing[-1])[:10]} is not billed yet, and live counters leave it out, too: write this again later"

@@ -54,11 +54,14 @@ def find(settings: Settings) -> Seam:
     return Seam(path, anchor, usage if usage < anchor else None, notes.get("organization"), models)
 
 
-def begin(seam: Seam, first: int) -> int:
-    """Return ``first`` (Unix seconds), where history can begin; raise SettingsError if it cannot."""
+def begin(seam: Seam, first: int, settled: int) -> int:
+    """Return ``first`` (Unix seconds), where history can begin; raise SettingsError if it cannot.
+
+    Usage shows ``settled`` seconds after it was made.
+    """
     if seam.since is not None and first < seam.since:
         raise SettingsError(f"--from is before {_moment(seam.since)}, where the counters are 0; begin there, or later")
-    if first >= seam.anchor:
+    if first + settled >= seam.anchor:
         raise SettingsError(f"the live counters begin at {_moment(seam.anchor)}; choose an earlier day as --from")
     return first
 

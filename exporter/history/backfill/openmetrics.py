@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from math import nan
+from os import SEEK_END
 from typing import Any, BinaryIO, NamedTuple
 
 from exporter.families import FAMILIES
@@ -42,13 +43,12 @@ class Family(NamedTuple):
     labels: Sequence[str]
 
 
-class _Stored(NamedTuple):
-    """Where the scratch file has ``length`` values of a series, of a page's times from the ``first`` one on."""
+class _Page(NamedTuple):
+    """Where the scratch file has, one after the other, the values of the first ``series`` series at ``times``."""
 
-    page: int
-    first: int
     offset: int
-    length: int
+    series: int
+    times: list[int]
 
 
 class Sheet:
@@ -64,44 +64,41 @@ class Sheet:
         self._families = families
         self._constant = constant
         self._scratch = scratch
-        self._stored: dict[Key, list[_Stored]] = {}
-        self._pages: list[list[int]] = [[]]
-        self._columns: dict[Key, tuple[int, array[float]]] = {}
+        self._places: dict[Key, int] = {}
+        self._pages: list[_Page] = []
+        self._times: list[int] = []
+        self._columns: dict[Key, array[float]] = {}
         self._still: tuple[Any, ...] = ()
         self._block: dict[Key, float] = {}
         self._block_since = 0
 
     def add(self, snapshot: Snapshot, time: int) -> None:
         """Take in a snapshot; ``time`` (Unix seconds) is after that of the one before."""
-        times = self._pages[-1]
         still = _still(snapshot, time)
         if still != self._still:
             self._stand()
             self._block = dict(self._found(snapshot, time, moving=False))
         self._still = still
         for key, value in self._found(_moving(snapshot), time, moving=True):
-            self._column(key, len(times)).append(value)
-        times.append(time)
-        if len(times) == PAGE:
+            self._column(key, len(self._times)).append(value)
+        self._times.append(time)
+        if len(self._times) == PAGE:
             self._turn()
 
     def text(self, stamp: Callable[[int], str] = str) -> Iterator[str]:
         """Yield the text but for its end, some lines at a time; ``stamp`` writes a time (Unix seconds)."""
         self._turn()
-        stamps = [[stamp(time) for time in times] for times in self._pages]
+        stamps = [[stamp(time) for time in page.times] for page in self._pages]
         family = ""
-        for key in sorted(self._stored):
+        for key, place in sorted(self._places.items()):
             if key[0] != family:
                 family = key[0]
                 yield _head(family, self._families[family])
             labels = dict(zip(self._families[family].labels, key[1], strict=True))
             name = series(family, {**labels, **self._constant})
-            for stored in self._stored[key]:
-                values = self._read(stored)
-                times = stamps[stored.page][stored.first :]
-                # Where there was no sample there is none: only NaN differs from itself.
-                pairs = zip(times, values, strict=False)
-                yield "".join([f"{name} {value} {time}\n" for time, value in pairs if value == value])  # noqa: PLR0124
+            for page, times in zip(self._pages, stamps, strict=True):
+                if place < page.series:
+                    yield _lines(name, self._read(page, place), times)
 
     def _found(self, snapshot: Snapshot, time: int, *, moving: bool) -> Iterator[tuple[Key, float]]:
         for name, found in self._samples(snapshot, time).items():
@@ -110,17 +107,18 @@ class Sheet:
                     yield (name, labels), float(value)
 
     def _column(self, key: Key, index: int) -> "array[float]":
-        """Return the values of a series, up to the one before ``index``."""
+        """Return the values of a series, up to the one before ``index``; where there was none is NaN."""
         if key not in self._columns:
-            self._columns[key] = index, array("d")
-        first, values = self._columns[key]
-        if (missing := index - first - len(values)) > 0:
+            self._columns[key] = array("d")
+            self._places.setdefault(key, len(self._places))
+        values = self._columns[key]
+        if (missing := index - len(values)) > 0:
             values.extend([nan] * missing)
         return values
 
     def _stand(self) -> None:
         """Write down what has not changed since it was looked at."""
-        times, since = len(self._pages[-1]), self._block_since
+        times, since = len(self._times), self._block_since
         for key, value in self._block.items() if times > since else ():
             self._column(key, since).extend([value] * (times - since))
         self._block_since = times
@@ -128,19 +126,27 @@ class Sheet:
     def _turn(self) -> None:
         """Put the page into the scratch file, and begin a new one."""
         self._stand()
-        page, offset = len(self._pages) - 1, self._scratch.seek(0, 2)
-        for key, (first, values) in self._columns.items():
-            self._stored.setdefault(key, []).append(_Stored(page, first, offset, len(values)))
-            offset += self._scratch.write(values.tobytes())
-        self._pages.append([])
-        self._columns = {}
-        self._block_since = 0
+        self._pages.append(_Page(self._scratch.seek(0, SEEK_END), len(self._places), self._times))
+        for key in self._places:
+            self._scratch.write(self._column(key, len(self._times)).tobytes())
+        self._times, self._columns, self._block_since = [], {}, 0
 
-    def _read(self, stored: _Stored) -> "array[float]":
+    def _read(self, page: _Page, place: int) -> "array[float]":
         values = array("d")
-        self._scratch.seek(stored.offset)
-        values.frombytes(self._scratch.read(stored.length * values.itemsize))
+        size = len(page.times) * values.itemsize
+        self._scratch.seek(page.offset + place * size)
+        values.frombytes(self._scratch.read(size))
         return values
+
+
+def _lines(name: str, values: "array[float]", times: Sequence[str]) -> str:
+    """Return the lines of a series; where there was no sample there is none: only NaN differs from itself."""
+    first = values[0] if values else nan
+    if first == first and values == array("d", [first]) * len(values):  # noqa: PLR0124
+        # Many series stand still for a day: the value is written once.
+        return "".join([f"{name} {first} ", f"\n{name} {first} ".join(times), "\n"])
+    pairs = zip(times, values, strict=True)
+    return "".join([f"{name} {value} {time}\n" for time, value in pairs if value == value])  # noqa: PLR0124
 
 
 def series(name: str, labels: Mapping[str, str]) -> str:

@@ -196,23 +196,22 @@ class Past:
     def _moved(self, still: Snapshot, money: MoneyReading, used: int, time: int) -> Snapshot:
         shown = int(min(used, self._span.until))
         tokens = {name: self._reading(one.at(shown), 0, shown, time) for name, one in self._tokens.items()}
-        dollars = {name: self._reading(one.at(used), Decimal(0), used, time) for name, one in self._dollars.items()}
+        usd = {name: one.at(used) for name, one in self._dollars.items()}
+        dollars = {name: self._reading(sums, Decimal(0), used, time) for name, sums in usd.items()}
+        unbilled = self._unbilled(usd["estimate"], used, time) if self._present.is_whole else None
         return replace(
             still,
             counters={**tokens, **dollars, **still.counters},
-            money=replace(
-                money, month=month_of(time), unbilled=self._unbilled(used, time) if self._present.is_whole else None
-            ),
+            money=replace(money, month=month_of(time), unbilled=unbilled),
         )
 
     def _reading(self, counts: Mapping[Series, Counts[Number]], none: Number, shown: int, time: int) -> Reading[Number]:
         lines = {series: (figures,) for series, figures in counts.items()}
         return Reading(shown, Watermark(time, 0.0, time - shown, shown), lines, none, none, NOTHING_ARRIVED)
 
-    def _unbilled(self, used: int, time: int) -> Amounts:
-        """Return the estimate for the days of the month after the last one that has a bill, up to the watermark."""
+    def _unbilled(self, now: Sums[Decimal], used: int, time: int) -> Amounts:
+        """Return the estimate for the days of the month after the last one that has a bill; ``now`` has the sums."""
         begin = max([month_start(month_of(time)), *(day + DAY for day in self._bill.days)])
-        now = self._dollars["estimate"].at(used)
         # Without a bill for longer than usage is remembered it is what is remembered.
         oldest: Sums[Decimal] = next(iter(self._midnights.values()), {})
         before = now if begin > used else self._midnights.get(begin, oldest)

@@ -1,6 +1,7 @@
 """For a Prometheus: a file that promtool makes blocks of, or new blocks in its data folder."""
 
 import fcntl
+import json
 import os
 import re
 import shlex
@@ -26,6 +27,7 @@ LARGE_BLOCK = 486 * HOUR
 """Seconds that a block made of a file for all blocks covers: promtool reads the whole file for each."""
 
 PROMTOOL = "promtool"
+META = "meta.json"
 DATA = "data/"
 """The folder that a Prometheus has if it is not told another one, and promtool, too."""
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": HOUR, "d": DAY, "w": 7 * DAY, "y": 365 * DAY}
@@ -88,13 +90,17 @@ class DataFolder:
             for file in files.blocks(scratch, snapshots, new_sheet):
                 _run(command(file, str(made), BLOCK), scratch)
                 file.unlink()
-            blocks = [block for block in made.iterdir() if (block / "meta.json").exists()]
+            blocks = [block for block in made.iterdir() if (block / META).exists()]
             for block in blocks:
+                _mark(block / META)
                 block.rename(self._path / block.name)
         return f"put {len(blocks)} blocks into {self._path}; a running Prometheus shows them within minutes"
 
     def _is_in_use(self) -> bool:
         """Tell whether a Prometheus on this host runs on it."""
+        return self._is_locked() or any(True for _ in self._owners())
+
+    def _is_locked(self) -> bool:
         try:
             with (self._path / "lock").open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -106,15 +112,18 @@ class DataFolder:
 
     def _retention(self) -> float | None:
         """Return for how many seconds the Prometheus that runs on it keeps samples, if that can be known."""
-        return next(map(retention, self._owner()), None)
+        return next(map(retention, self._owners()), None)
 
-    def _owner(self) -> Iterator[Sequence[str]]:
-        """Yield the command line of the process that holds the lock, where the system tells it."""
-        with suppress(OSError):
-            inode = (self._path / "lock").stat().st_ino
-            for line in Path("/proc/locks").read_text().splitlines():
-                if match := re.match(rf"\d+: FLOCK .* (\d+) \w+:\w+:{inode} ", line):
-                    yield Path(f"/proc/{match[1]}/cmdline").read_text().split("\0")
+    def _owners(self) -> Iterator[Sequence[str]]:
+        """Yield the command lines of the processes that have its log open, where the system tells them.
+
+        Not every Prometheus takes the lock: Debian's does not, unless it is told to.
+        """
+        log = {_identity(file) for file in (self._path / "wal").glob("[0-9]*")} - {None}
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if any(_identity(file) in log for file in (process / "fd").iterdir()):
+                    yield (process / "cmdline").read_text().split("\0")
 
 
 def command(file: Path, data: str, block: int = LARGE_BLOCK) -> list[str]:
@@ -131,6 +140,24 @@ def retention(arguments: Sequence[str]) -> float | None:
     if text is None:
         return None if f"{_RETENTION}.size" in flags else DEFAULT_RETENTION
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"(\d+)(ms|[smhdwy])", text)) or None
+
+
+def _identity(file: Path) -> tuple[int, int] | None:
+    with suppress(OSError):
+        found = file.stat()
+        return found.st_dev, found.st_ino
+    return None
+
+
+def _mark(meta: Path) -> None:
+    """Let a block pass for one of late samples.
+
+    At its start a Prometheus forgets all of its log that is older than its newest block, other jobs' samples included,
+    unless that is such a block.
+    """
+    told = json.loads(meta.read_text())
+    told["compaction"]["hints"] = ["from-out-of-order"]
+    meta.write_text(json.dumps(told))
 
 
 def _run(words: Sequence[str], scratch: Path) -> None:

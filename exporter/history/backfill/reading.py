@@ -18,6 +18,8 @@ MONTH = 31 * DAY
 """The longest part of days, and how far back prices are learned from: a page of them."""
 QUARTER = 6 * HOUR
 """The longest part of minutes: more of them would take much memory where many label sets are used."""
+CONFIRMING = 2 * DAY
+"""Seconds after a part whose bills are read with it: they confirm a price that has changed in it."""
 EARLIER = 2 * DAY
 """Seconds before the first snapshot from which on hours are read: the days before may be without a bill."""
 
@@ -82,9 +84,9 @@ class Archive:
         return window.every(self._get(partial(report, window)))
 
     def _learn(self, window: Window) -> list[Bucket[Decimal]]:
-        """Let money know what was used and billed up to the end of a window; return the bills that are new."""
+        """Let money know what was used and billed up to a window's end, and a bit more; return the new bills."""
         today, money = self._now - self._now % DAY, self._money
-        until = min(-(-window.end // DAY) * DAY, today)
+        until = min(-(-window.end // DAY) * DAY + CONFIRMING, today)
         bills: list[Bucket[Decimal]] = []
         billed, days = Window(DAY, self._billed, until), Window(DAY, self._tabled, until)
         if days.buckets > 0:

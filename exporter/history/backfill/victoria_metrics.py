@@ -1,6 +1,6 @@
 """A VictoriaMetrics: how long it keeps, and its import API.
 
-Source: VictoriaMetrics documentation, "How to import data in Prometheus exposition format" and ``/flags``.
+Source: VictoriaMetrics documentation, "How to import data in Prometheus exposition format" and the metric ``flag``.
 """
 
 import gzip
@@ -63,11 +63,11 @@ class VictoriaMetrics:
     def _retention(self) -> float | None:
         """Return for how many seconds it keeps samples, if it tells that."""
         try:
-            flags = self._ask("/flags").decode("utf-8", "replace")
+            metrics = self._ask("/metrics").decode("utf-8", "replace")
         except _AnsweredError:
             # It may be behind something that lets nothing but imports through.
             return None
-        match = re.search(r'^-retentionPeriod="?(\d+(?:\.\d+)?)([hdwyM]?)"?\s*$', flags, re.MULTILINE)
+        match = re.search(r'flag\{name="retentionPeriod", value="(\d+(?:\.\d+)?)([hdwyM]?)"', metrics)
         return float(match[1]) * _UNITS[match[2]] if match else None
 
     def _ask(self, path: str, body: str | None = None) -> bytes:
