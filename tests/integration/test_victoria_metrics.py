@@ -29,7 +29,7 @@ FOLDER = ROOT / "deploy" / "prometheus"
 class VictoriaMetrics(QueryServer):
     """A store that answers what a Prometheus answers."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *flags: str) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         listen = f"-httpListenAddr={self.url.removeprefix('http://')}"
         command: list[str | Path] = [
@@ -37,6 +37,7 @@ class VictoriaMetrics(QueryServer):
             listen,
             f"-storageDataPath={directory}",
             "-search.latencyOffset=0s",
+            *flags,
         ]
         super().__init__(command, directory, os.environ)
 
