@@ -34,7 +34,7 @@ lint: .venv/dev  ## Check style, types and the import contracts
 	@echo "==> import contracts" && $(BIN)/lint-imports --no-cache
 
 bench: .venv/dev  ## Measure; prints medians, never fails
-	@for name in start scrape poll stall decode designs; do echo "==> $$name"; $(BIN)/python -m tests.benchmarks.bench_$$name; done
+	@for name in start scrape poll stall decode backfill designs; do echo "==> $$name"; $(BIN)/python -m tests.benchmarks.bench_$$name; done
 
 backtest: .venv/dev  ## Replay the alert rules over five simulated weeks; prints the README's table
 	@$(BIN)/python -m tests.backtest

@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from exporter import __version__, log
+from exporter import PROGRAM, __version__, log
 from exporter.api.client import Timing
 from exporter.api.credentials import Credentials
 from exporter.backfill import backfill_demo
@@ -65,7 +66,13 @@ This is a simulated organisation, and the exporter reading it: no figure is real
     curl -s {url} | grep ^anthropic_api_key_estimated_cost_usd_total   # dollars, by API key
     curl -s {url} | grep -E '^anthropic_(price|cost_unbilled)'         # prices by the bill, and what it lacks yet
 
-Look twice: the first look shows every counter at 0, and within half a minute they move. Ctrl-C ends it.
+Look twice: the first look shows every counter at 0, and within half a minute they move. Its Admin API is there for
+other commands, too, in another terminal:
+
+    export ANTHROPIC_EXPORTER_API_BASE_URL={api} ANTHROPIC_ADMIN_API_KEY={key}
+    {program} report
+
+Ctrl-C ends it.
 """
 
 
@@ -97,7 +104,13 @@ def demo(settings: Settings, say: Callable[[str], None]) -> int:
                 backfill_demo(settings, credentials, history, anchor=anchor, labels=DEMO_LABELS, stopped=_is_stopped)
 
         # Simulated counters must not get into the file of real ones, if one is set.
-        return _run(settings, credentials, MEMORY, lambda url: say(INVITATION.format(url=url)), prepare)
+        return _run(settings, credentials, MEMORY, lambda url: say(_invitation(url, server.url)), prepare)
+
+
+def _invitation(url: str, api: str) -> str:
+    is_installed = Path(sys.argv[0]).name == PROGRAM
+    program = PROGRAM if is_installed else f"{os.path.relpath(sys.executable)} -m exporter"
+    return INVITATION.format(url=url, api=api, key=DEMO_KEY, program=program)
 
 
 def _warn(settings: Settings, credentials: Credentials) -> None:

@@ -8,15 +8,13 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from exporter import __version__
+from exporter import PROGRAM, __version__
 from exporter.errors import ExporterError, SettingsError
 
 if TYPE_CHECKING:
     from exporter.settings import Settings
     from exporter.settings.options import Given, Option
     from exporter.settings.sources import Row
-
-PROGRAM = "anthropic-exporter"
 
 USAGE = f"""\
 usage: {PROGRAM} [COMMAND] [--SECTION.NAME VALUE ...]

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts Prometheus, after it has made blocks of the history that the demo has written.
+# Starts Prometheus, after it has made blocks of the history that the exporter has written for it.
 #
 # usage: start-prometheus.sh HISTORY DATA [FLAG ...]
 set -eu
@@ -11,7 +11,7 @@ for text in "$history"/*.om; do
     [ -e "$text" ] || continue
     echo "making a block of ${text##*/}"
     # It has scratch files, and nothing else can be written to.
-    TMPDIR=$data promtool tsdb create-blocks-from openmetrics --quiet --max-block-duration=162h "$text" "$data"
+    TMPDIR=$data promtool tsdb create-blocks-from openmetrics --quiet --max-block-duration=486h "$text" "$data"
     rm "$text"
 done
 exec prometheus "--storage.tsdb.path=$data" "$@"

@@ -19,7 +19,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         FROM._replace(description="first UTC day; the last moment is where the live counters begin"),
         Option("--label", "NAME=VALUE", "label that the scrape gives the live series: job and instance, or more", True),
         Option("--output", "FILE", "OpenMetrics file to write (default: anthropic-history.om)"),
-        Option("--into", "FOLDER", "data folder of a Prometheus: make blocks there with promtool, in place of a file"),
+        Option("--into", "FOLDER", "data folder of a Prometheus: put blocks there instead, with promtool"),
         Option("--url", "URL", "address of a VictoriaMetrics: import there, in place of a file"),
     ),
     "export": (

@@ -128,7 +128,7 @@ def split_command(
     """Return the first word that is neither a flag nor a flag's value, and the arguments without it."""
     places = [_Word(word) for word in argv]
     _, words = parse_flags(rows, places, options)
-    if not words or any(word.startswith("-") for word in words):
+    if not words or words[0].startswith("-"):
         return None, list(argv)
     return words[0], [str(word) for word in places if word is not words[0]]
 

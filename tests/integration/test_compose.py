@@ -19,7 +19,7 @@ from typing import Any, Self
 import pytest
 import yaml
 
-from exporter.history.backfill.files import BLOCK
+from exporter.history.backfill.prometheus import LARGE_BLOCK
 from exporter.model import HOUR
 from tests import rules
 from tests.dashboards import boards, queries
@@ -115,10 +115,10 @@ def test_a_key_decides_what_is_run(demo: dict[str, Any], tmp_path: Path, given: 
     assert done.stdout == f"{command}\n"
 
 
-def test_months_are_kept_and_blocks_are_as_long_as_their_texts(demo: dict[str, Any]) -> None:
+def test_months_are_kept_and_blocks_are_as_long_as_the_command_says(demo: dict[str, Any]) -> None:
     [days] = re.findall(r"--storage\.tsdb\.retention\.time=(\d+)d", str(demo["services"]["prometheus"]["command"]))
     assert int(days) > 366
-    assert f"--max-block-duration={BLOCK // HOUR}h " in (FOLDER / "start-prometheus.sh").read_text()
+    assert f"--max-block-duration={LARGE_BLOCK // HOUR}h " in (FOLDER / "start-prometheus.sh").read_text()
 
 
 def test_prometheus_is_the_shipped_one_but_for_addresses() -> None:

@@ -17,8 +17,7 @@ import bcrypt
 import pytest
 import yaml
 
-from exporter import __version__
-from exporter.cli import PROGRAM, USAGE
+from exporter import PROGRAM, USAGE, __version__
 from exporter.heartbeat import LIMIT
 from exporter.pricefiles import override, shipped
 from exporter.settings import Settings, load, rows

@@ -1,6 +1,7 @@
 """Every setting that a file outside of the program names is one that the program knows."""
 
 import re
+import shlex
 import tomllib
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from exporter import settings
+from exporter.settings.commands import OPTIONS
+from exporter.settings.options import take
 from exporter.settings.sources import KEY_FILE_VARIABLE, KEY_VARIABLE, PREFIX, parse_flags
 from tests.tools import ROOT
 
@@ -115,3 +118,12 @@ def test_what_the_unit_sets_is_accepted(tmp_path: Path) -> None:
     loaded = settings.load([], variables, today=datetime.now(UTC).date())
     assert loaded.api_key_file == tmp_path / "admin-api-key"
     assert loaded.web.config_file == tmp_path / "web.yml"
+
+
+def test_the_commands_of_the_readme_have_the_options_that_there_are() -> None:
+    text = FILES["README.md"].replace("\\\n", " ")
+    found = re.findall(r"anthropic-exporter (backfill|export|report)( [^`#|'\n]+)", text)
+    assert {command for command, _ in found} == OPTIONS.keys()
+    for command, words in found:
+        _, left = take(shlex.split(words), OPTIONS[command])
+        assert [word for word in left if word not in {"usage", "cost"}] == [], f"{command}{words}"

@@ -47,8 +47,10 @@ class OpenMetricsFile:
 
     def check(self, start: int, end: int, now: float) -> None:
         """Note what there is to say of these times; a file takes them all."""
-        wait = f"A running one takes this from {moment(end + HEAD)} on" if end + HEAD > now else "It may be running"
-        self._next = f"{wait}. It must keep samples: --storage.tsdb.retention.time={days_kept(start, now)}d or more."
+        kept = f"It has to keep samples: {_RETENTION}.time={days_kept(start, now)}d or more."
+        # A Prometheus forgets at its start what its log has from before the newest block.
+        wait = f"Do that at {moment(end + HEAD)} or later, or other samples get lost at its next start; or use --into."
+        self._next = f"{kept} {wait}" if end + HEAD > now else kept
 
     def write(self, snapshots: Iterable[Timed], new_sheet: NewSheet) -> str:
         """Write the file; return how to make blocks of it."""
