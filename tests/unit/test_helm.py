@@ -17,7 +17,8 @@ import bcrypt
 import pytest
 import yaml
 
-from exporter import PROGRAM, USAGE, __version__
+from exporter import PROGRAM, __version__
+from exporter.cli import USAGE
 from exporter.heartbeat import LIMIT
 from exporter.pricefiles import override, shipped
 from exporter.settings import Settings, load, rows
