@@ -60,13 +60,15 @@ def _run(argv: Sequence[str]) -> int:
         print(f"{PROGRAM} {__version__}")
         return 0
     from exporter import settings
+    from exporter.settings.commands import ALL, OPTIONS
 
-    if not {"-h", "--help"}.isdisjoint(argv):
-        print("\n".join([USAGE, *_options(), *_sections(settings.rows())]))
+    wanted = [word for word in argv if word not in {"-h", "--help"}]
+    command, flags = settings.command(wanted, ALL)
+    if len(wanted) < len(argv):
+        only = [command] if command and command in OPTIONS else []
+        whole = [USAGE, *_options(OPTIONS), *_sections(settings.rows())]
+        print("\n".join([*_options(only), f"\nSettings: {PROGRAM} --help"] if only else whole).lstrip())
         return 0
-    from exporter.settings.commands import ALL
-
-    command, flags = settings.command(argv, ALL)
     return _command(command or "serve")(flags)
 
 
@@ -191,12 +193,12 @@ def _failed(error: ExporterError) -> None:
     print(f"{PROGRAM}: error: {line}", file=sys.stderr)
 
 
-def _options() -> Iterable[str]:
+def _options(commands: Iterable[str]) -> Iterable[str]:
     from exporter.settings.commands import OPTIONS
 
-    for command, options in OPTIONS.items():
+    for command in commands:
         yield f"\n{command}:"
-        for option in options:
+        for option in OPTIONS[command]:
             yield f"  {f'{option.flag} {option.value}':<22}{option.description}"
 
 

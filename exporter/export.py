@@ -140,12 +140,14 @@ def _check(flag: str, name: str, known: Iterable[str]) -> None:
 
 def _nothing(what: str, asked: Days, wanted: Mapping[str, Sequence[str]]) -> str:
     filters = " and ".join(f"{name}={' or '.join(values)}" for name, values in wanted.items())
-    return f"no {what} in {asked}{f' with {filters}' if filters else ''}; try a wider range"
+    if filters:
+        return f"no {what} in {asked} with {filters}; correct the filter, or try a wider range"
+    return f"no {what} in {asked}; try a wider range"
 
 
 def _output(given: Given, stream: TextIO | None) -> AbstractContextManager[TextIO]:
-    if "--output" in given:
-        return whole(one(given, "--output"))
+    if (path := one(given, "--output", "-")) != "-":
+        return whole(path)
     return standard_output() if stream is None else nullcontext(stream)
 
 

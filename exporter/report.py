@@ -31,7 +31,7 @@ from exporter.settings.options import Given
 LEARNING = 30 * DAY
 """Seconds before today whose usage tells prices: with today a page, which holds the whole month so far."""
 
-WORDS = {DEFAULT_WORKSPACE: "Default", CONSOLE: "Console", NOT_APPLICABLE: "no model"}
+WORDS = {DEFAULT_WORKSPACE: "Default", CONSOLE: "Console", NOT_APPLICABLE: "no model (tools)"}
 """What ids that are words are called, as long as the API has no name for them."""
 
 Advance = Callable[[int], None]

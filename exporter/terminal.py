@@ -110,6 +110,6 @@ def _print(what: Table | Text, stream: TextIO) -> None:
     width = None if is_terminal else WIDE
     console = Console(file=text, force_terminal=is_terminal, width=width, highlight=False, markup=False, emoji=False)
     console.width = max(console.width, NARROWEST)
-    console.print(what, soft_wrap=isinstance(what, Text))
+    console.print(what)
     lines = text.getvalue()
     stream.write(lines if is_terminal else "".join(f"{line.rstrip()}\n" for line in lines.splitlines()))

@@ -27,10 +27,12 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         TO,
         DAYS,
         Option("--width", "1m|1h|1d", "length of a bucket of usage (default: 1d)"),
-        Option("--group-by", "NAME,...", "dimensions of a row (default for usage: model,service_tier,workspace_id)"),
+        Option(
+            "--group-by", "NAME,...", "by default model,service_tier,workspace_id; for cost workspace_id,description"
+        ),
         Option("--filter", "NAME=VALUE", "keep only what has this value; one dimension may be given many times", True),
         Option("--format", "csv|jsonl", "CSV with a header, or a JSON object a line (default: csv)"),
-        Option("--output", "FILE", "file to write, once it is whole (default: standard output)"),
+        Option("--output", "FILE", "file to write, once it is whole (default: -, standard output)"),
     ),
     "report": (
         FROM,

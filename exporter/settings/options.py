@@ -44,6 +44,8 @@ def take(argv: Sequence[str], options: Sequence[Option]) -> tuple[Given, list[st
         raise SettingsError(f"{flag}: {'a value is missing; ' if wanted else ''}{remedy}") from None
     given: Given = vars(known)
     for option in options:
+        if option.value and "" in given.get(option.flag, ()):
+            raise SettingsError(f"{option.flag}: a value is missing; write {option.flag} {option.value}")
         if len(given.get(option.flag, ())) > 1 and not option.repeats:
             raise SettingsError(f"{option.flag} is given twice; give it once")
     return given, words

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic_settings import BaseSettings, EnvSettingsSource, TomlConfigSettingsSource
 
 from exporter.errors import SettingsError
+from exporter.settings.commands import OPTIONS
 from exporter.settings.options import Option, add
 
 PREFIX = "ANTHROPIC_EXPORTER_"
@@ -88,6 +89,8 @@ def parse_flags(
         given, words = parser.parse_known_args(list(argv))
     except argparse.ArgumentError as error:
         flag = (error.argument_name or "").partition("/")[0]
+        if any(option.flag == flag and not option.value for option in options):
+            raise SettingsError(f"{flag}: it takes no value") from None
     else:
         return vars(given), words
     raise SettingsError(f"{flag}: a value is missing; write {flag}=VALUE")
@@ -193,7 +196,9 @@ def _unknown_words(spellings: Sequence[str], words: Iterable[str]) -> Iterable[s
     for word in words:
         flag = word.partition("=")[0].partition(" ")[0]
         if word.startswith("-"):
-            yield f"unknown flag {flag}; {_hint(flag, spellings)}"
+            owners = [command for command, options in OPTIONS.items() if flag in (option.flag for option in options)]
+            remedy = f"it belongs to {' and '.join(owners)}" if owners else _hint(flag, spellings)
+            yield f"unknown flag {flag}; {remedy}"
         elif not takes_value:
             yield f"unexpected argument {word!r}; settings are written --section.name VALUE"
         takes_value = word == flag and word.startswith("--")

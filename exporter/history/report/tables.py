@@ -37,7 +37,8 @@ def headline(about: About) -> str:
     """Return what the report is about, in a line."""
     whose = about.organization.name if about.organization else "Organisation"
     first, last = day(about.start), day(about.end - DAY)
-    return plain(f"{whose}: usage and cost, {first} to {last} (UTC days)")
+    running = "; the last one is not over" if about.end > about.now else ""
+    return plain(f"{whose}: usage and cost, {first} to {last} (UTC days{running})")
 
 
 def filters(about: About) -> str:
