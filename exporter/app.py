@@ -11,10 +11,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from exporter import PROGRAM, __version__, log
+from exporter import PROGRAM, __version__, demo_past, log
 from exporter.api.client import Timing
 from exporter.api.credentials import Credentials
-from exporter.backfill import backfill_demo
 from exporter.demo.api import AdminApi as SimulatedApi
 from exporter.demo.server import serve as serve_simulation
 from exporter.demo.simulation import SimulatedOrganization
@@ -101,7 +100,7 @@ def demo(settings: Settings, say: Callable[[str], None]) -> int:
 
         def prepare(anchor: int) -> None:
             if history:
-                backfill_demo(settings, credentials, history, anchor=anchor, labels=DEMO_LABELS, stopped=_is_stopped)
+                demo_past.write(settings, credentials, history, anchor=anchor, labels=DEMO_LABELS, stopped=_is_stopped)
 
         # Simulated counters must not get into the file of real ones, if one is set.
         return _run(settings, credentials, MEMORY, lambda url: say(_invitation(url, server.url)), prepare)

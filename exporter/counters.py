@@ -50,7 +50,7 @@ class Counters:
         for name, ledger in self.ledgers.items():
             record = state.records.pop(name, None)
             if record is not None:
-                same_anchor(settings, name, record.facts.anchor, state.path)
+                check_anchor(settings, name, record.facts.anchor, state.path)
                 ledger.restore(record)
 
     @property
@@ -157,7 +157,7 @@ def settle(settings: Settings, interval: float) -> float:
     return max(settings.usage.settle, MISSED_POLLS * interval)
 
 
-def same_anchor(settings: Settings, name: str, anchor: int, path: str) -> None:
+def check_anchor(settings: Settings, name: str, anchor: int, path: str) -> None:
     """Raise SettingsError if the state file counts from another time on than the settings want."""
     if name in REACHING_BACK and configured_anchor(settings) not in (None, anchor):
         was = datetime.fromtimestamp(anchor, UTC)

@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import count
 from typing import TypeVar
 
 from exporter.api.client import Listener, Timing, Transport
 from exporter.api.credentials import Credentials
 from exporter.errors import AuthError, PermissionDeniedError, StartError, TransientError
-from exporter.model import Bucket, Number, RequestOutcome, Window
+from exporter.model import Bucket, Names, Number, RequestOutcome, Window
 from exporter.parts import new_api
 from exporter.polling.windows import split
 from exporter.settings import Settings
@@ -48,23 +47,22 @@ class Reader:
 
     def get(self, read: Callable[[], T]) -> T:
         """Return what ``read`` brings, waiting where the API wishes it; else raise StartError with the remedy."""
-        waited = 0.0
-        for attempt in count():
+        waited, pause = 0.0, PACE
+        while True:
             try:
                 return read()
             except TransientError as error:
                 # What the client says is the API's wish, or its own for a quick retry: this one is not in a hurry.
-                wait = max(error.retry_after or 0.0, min(PACE * 2**attempt, LONGEST_WAIT))
+                wait = max(error.retry_after or 0.0, pause)
                 if waited + wait > PATIENCE:
                     raise StartError(f"{error}; tried for {waited:.0f} s, try again later") from None
                 self._say(f"{error}; waiting {wait:.0f} s")
                 self._timing.sleep(wait)
-                waited += wait
+                waited, pause = waited + wait, min(2 * pause, LONGEST_WAIT)
             except AuthError as error:
                 raise StartError(f"{error}; is this an Admin API key, and has it not expired?") from None
             except PermissionDeniedError as error:
                 raise StartError(f"{error}; give the key the right to read it, or use a key that has it") from None
-        raise AssertionError
 
     def readable(self, what: str, read: Callable[[], T]) -> T | None:
         """Return what ``read`` brings, or None if the key lacks the right to read ``what``, which is said."""
@@ -77,6 +75,13 @@ class Reader:
                 return None
 
         return self.get(attempt)
+
+    def names(self) -> Names:
+        """Return what ids are called; what the key may not read is said, and left out."""
+        organization = self.readable("the organisation's name", self.api.organization)
+        workspaces, default_id = self.readable("workspaces", self.api.workspaces) or ((), None)
+        api_keys = self.readable("API keys", lambda: self.api.api_keys(workspaces, default_id)) or ()
+        return Names(organization, workspaces, api_keys)
 
     def buckets(
         self, report: Callable[[Window], list[Bucket[Number]]], window: Window

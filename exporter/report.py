@@ -85,17 +85,14 @@ class _Reading:
     def about(self) -> About:
         """Read names; return what the report is about."""
         api, asked = self._api, self._asked
-        organization = self._reader.readable("the organisation's name", api.organization)
-        workspaces, default_id = self._reader.readable("workspaces", api.workspaces) or ((), None)
-        keys = self._reader.readable("API keys", lambda: api.api_keys(workspaces, default_id)) or ()
-        names = {one.id: one.name for one in workspaces} | {key.id: key.name for key in keys}
-        usage = self._settings.usage
-        filters = {name: getattr(usage, name) for name in ("workspace_ids", "models", "service_tiers")}
+        found = self._reader.names()
+        names = {one.id: one.name for one in found.workspaces} | {key.id: key.name for key in found.api_keys}
+        filters = {name.removesuffix("[]"): values for name, values in api.filters.items()}
         return About(
             asked.start,
             asked.end,
             self._now,
-            organization,
+            found.organization,
             WORDS | names,
             {name: values for name, values in filters.items() if values},
             self._missing,

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from exporter.counters import same_anchor, scope
+from exporter.counters import check_anchor, scope
 from exporter.errors import OtherOrganizationError, SettingsError
 from exporter.ledger.codec import MONEY
 from exporter.ledger.place import MEMORY, Place
 from exporter.ledger.schema import look
-from exporter.ledger.state import compare
+from exporter.ledger.state import check_scope
 from exporter.model import Organization
 from exporter.settings import Settings
 
@@ -37,6 +37,15 @@ class Seam:
                 f"{organization.id}; use a key of that organisation, or choose another --state.path"
             )
 
+    def check_first(self, first: int, settled: int) -> None:
+        """Raise SettingsError if history cannot begin at ``first``, where usage shows ``settled`` seconds after it."""
+        if self.since is not None and first < self.since:
+            raise SettingsError(
+                f"--from is before {_moment(self.since)}, where the counters are 0; begin there, or later"
+            )
+        if first + settled >= self.anchor:
+            raise SettingsError(f"the live counters begin at {_moment(self.anchor)}; choose an earlier day as --from")
+
 
 def find(settings: Settings) -> Seam:
     """Read the state file, whoever writes it meanwhile; raise SettingsError if it does not go with the settings."""
@@ -47,23 +56,11 @@ def find(settings: Settings) -> Seam:
     notes, ledgers, _ = look(path)
     if not {"usage", "estimate"} <= ledgers.keys():
         raise SettingsError(f"the state file {path} does not count anything yet; {remedy}")
-    compare(path, notes.get("scope", {}), scope(settings))
+    check_scope(path, notes.get("scope", {}), scope(settings))
     usage, anchor = ledgers["usage"].anchor, ledgers["estimate"].anchor
-    same_anchor(settings, "usage", usage, path)
+    check_anchor(settings, "usage", usage, path)
     models = notes.get(f"{MONEY}models", {})
     return Seam(path, anchor, usage if usage < anchor else None, notes.get("organization"), models)
-
-
-def begin(seam: Seam, first: int, settled: int) -> int:
-    """Return ``first`` (Unix seconds), where history can begin; raise SettingsError if it cannot.
-
-    Usage shows ``settled`` seconds after it was made.
-    """
-    if seam.since is not None and first < seam.since:
-        raise SettingsError(f"--from is before {_moment(seam.since)}, where the counters are 0; begin there, or later")
-    if first + settled >= seam.anchor:
-        raise SettingsError(f"the live counters begin at {_moment(seam.anchor)}; choose an earlier day as --from")
-    return first
 
 
 def _moment(time: int) -> str:

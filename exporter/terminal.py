@@ -61,7 +61,7 @@ def table(
     title: str,
     columns: Sequence[str],
     rows: Sequence[Sequence[str]],
-    stream: TextIO | None = None,
+    stream: TextIO,
     *,
     total: Sequence[str] = (),
     signed: Collection[str] = (),
@@ -71,7 +71,6 @@ def table(
     ``total`` is a last row; the figures of ``signed`` columns have their sign's colour. A stream that is no terminal
     gets plain text.
     """
-    stream = sys.stdout if stream is None else stream
     is_terminal = stream.isatty()
     shown = Table(
         box=SIMPLE if is_terminal else None,
@@ -94,9 +93,9 @@ def table(
     _print(shown, stream)
 
 
-def line(text: str, stream: TextIO | None = None, *, style: str = "") -> None:
+def line(text: str, stream: TextIO, *, style: str = "") -> None:
     """Print a line, in a style where there is a terminal."""
-    _print(Text(text, style), sys.stdout if stream is None else stream)
+    _print(Text(text, style), stream)
 
 
 def _coloured(figure: str) -> Text:

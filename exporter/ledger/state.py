@@ -38,7 +38,7 @@ UNREADABLE = {*CORRUPT, sqlite3.SQLITE_ERROR, 0}
 """In our own schema also a table or column that is not there, and (0, from the sqlite3 module) text that is none."""
 
 
-def compare(path: str, known: Mapping[str, str], scope: Mapping[str, str]) -> None:
+def check_scope(path: str, known: Mapping[str, str], scope: Mapping[str, str]) -> None:
     """Raise SettingsError if a state file counts something else than the settings want."""
     for name in sorted(known.keys() | scope.keys()):
         was, wanted = known.get(name, ""), scope.get(name, "")
@@ -80,7 +80,7 @@ class StateFile:
     def claim(self, scope: Mapping[str, str]) -> None:
         """Keep what the counters count, by the settings' names; refuse a file that was begun with something else."""
         known: Mapping[str, str] = self.notes.get("scope", scope) if self.loaded else scope
-        compare(self.path, known, scope)
+        check_scope(self.path, known, scope)
         try:
             with self._transaction():
                 self._note({"scope": dict(scope)})

@@ -52,10 +52,14 @@ class Bill:
         for day in days:
             self._days[day.start] = {series.labels: amount for series, (amount,) in day.counts.items()}
 
-    def reading(self, now: float) -> BillReading | None:
-        """Return what the gauges need, or None while no day is known; forget days before the previous month."""
+    def forget(self, now: float) -> None:
+        """Forget days before the previous month."""
         oldest = month_start(previous_month(month_of(now)))
         self._days = {day: amounts for day, amounts in self._days.items() if day >= oldest}
+
+    def reading(self, now: float) -> BillReading | None:
+        """Return what the gauges need, or None while no day is known; forget days before the previous month."""
+        self.forget(now)
         if not self._days:
             return None
         months: defaultdict[tuple[int, int], defaultdict[Labels, Decimal]]

@@ -23,7 +23,7 @@ from exporter.model import (
     Window,
 )
 from exporter.money.bill import Bill, month_of, month_start
-from exporter.money.estimates import Costs, News, by_api_key, by_workspace
+from exporter.money.estimates import Costs, Counts, News, by_api_key, by_workspace
 from exporter.money.learning import COST_TYPE, Day, undated
 from exporter.money.pricelist import PriceList
 from exporter.money.prices import Prices
@@ -109,8 +109,8 @@ class Money:
         self._learn()
 
     def forget(self, now: float) -> None:
-        """Forget bills and prices that are too old at the Unix time ``now``, where no reading is asked for."""
-        self.bill.reading(now)
+        """Forget bills and prices that are too old at the Unix time ``now``."""
+        self.bill.forget(now)
         self.prices.forget(now)
 
     def estimate(self, window: Window, buckets: Collection[Bucket[int]], since: int) -> list[Bucket[Decimal]]:
@@ -131,7 +131,7 @@ class Money:
         priced, untold = [], set()
         for bucket in self._api_key_news.of(width, counted):
             before = self.prices.untold
-            priced.append(self._priced_by_api_key(bucket, width))
+            priced.append(self.cost_by_api_key(bucket, width))
             if self.prices.untold > before:
                 untold.add(bucket.start)
         self._api_key_news.priced(width, counted, untold)
@@ -142,7 +142,13 @@ class Money:
         request = partial(self.prices.request, start=bucket.start, width=width)
         return _bucket(bucket, by_workspace(bucket.counts, token, request))
 
-    def _priced_by_api_key(self, bucket: Bucket[int], width: int) -> Bucket[Decimal]:
+    def best_cost(self, counts: Counts, time: float) -> Costs:
+        """Return what usage costs at the best prices that are known for a Unix time."""
+        usd = partial(self.prices.usd, time=time)
+        return by_workspace(counts, usd, usd)
+
+    def cost_by_api_key(self, bucket: Bucket[int], width: int) -> Bucket[Decimal]:
+        """Return what a bucket of the per-key view, of ``width`` seconds, costs at the prices in force."""
         token = partial(self.prices.effective, start=bucket.start, width=width)
         request = partial(self.prices.request, start=bucket.start, width=width)
         return _bucket(bucket, by_api_key(bucket.counts, token, request))
@@ -243,14 +249,8 @@ class Money:
         rows = self.table.day(day, until)
         known = self._costs.get(day)
         if known is None or known[0] is not rows:
-            best = self.prices.best
-            known = self._costs[day] = rows, by_workspace(rows, partial(_usd, best, day), partial(_usd, best, day))
+            known = self._costs[day] = rows, self.best_cost(rows, day)
         return known[1]
-
-
-def _usd(best: Callable[[Any, float], Price | None], day: int, what: Any) -> Decimal | None:
-    price = best(what, day)
-    return price.usd if price else None
 
 
 def _bucket(bucket: Bucket[int], costs: Costs) -> Bucket[Decimal]:

@@ -71,6 +71,11 @@ class Prices:
             self._memo[key] = self._best(*key)
         return self._memo[key]
 
+    def usd(self, what: PriceKey | str, time: float) -> Decimal | None:
+        """Return what ``best`` tells, in USD."""
+        price = self.best(what, time)
+        return price.usd if price else None
+
     def token(self, key: PriceKey, start: int, width: int) -> Decimal | None:
         """Return the price in force for a token of a bucket of ``width`` seconds."""
         return self._tokens.at(key, start, width)

@@ -124,5 +124,5 @@ def test_a_history_without_a_place_is_an_error(
     (tmp_path / "file").write_text("")
     program = exporter_process("demo", "--demo.history", str(tmp_path / "file" / "past"), wait=False)
     assert program.process.wait(60) == 1
-    assert "give a folder that can be written to" in program.log()
+    assert "choose another place" in program.log()
     assert "Traceback" not in program.log()

@@ -84,8 +84,8 @@ def test_the_first_day_must_not_be_before_that_of_a_counter_that_reaches_back(an
 
 def test_there_is_one_place_to_write_to(desk: Desk) -> None:
     places = ("--output", "a.om", "--into", "/nowhere", "--url", "http://127.0.0.1")
-    assert refused(desk, *FROM, *LABELS, *places) == "--output and --into and --url are two places; give one"
-    assert refused(desk, *FROM, *LABELS, *places[2:]) == "--into and --url are two places; give one"
+    assert refused(desk, *FROM, *LABELS, *places) == "--output and --into and --url are different places; give one"
+    assert refused(desk, *FROM, *LABELS, *places[2:]) == "--into and --url are different places; give one"
 
 
 @pytest.mark.parametrize(

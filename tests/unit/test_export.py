@@ -259,7 +259,7 @@ def test_the_bill_of_a_day_that_is_not_over_is_not_asked_for() -> None:
 )
 def test_usage_is_filtered_by_the_api(given: str, parameter: str) -> None:
     desk = Desk(used())
-    with pytest.raises(StartError, match=f"with {given}=a or b; try"):
+    with pytest.raises(StartError, match=f"with {given}=a or b; correct"):
         desk.export("usage", *SPAN, "--filter", f"{given}=a", "--filter", f"{given}=b")
     assert desk.asked("usage")[parameter] == ["a", "b"]
 
@@ -288,7 +288,7 @@ def test_the_settings_narrow_usage_unless_a_filter_takes_their_place() -> None:
     rows = Desk(used()).rows("usage", *SPAN, "--filter", "workspace_id=wrkspc_1", flags=flags)
     assert [row["workspace_id"] for row in rows] == ["wrkspc_1"]
     desk = Desk(used())
-    with pytest.raises(StartError, match=f"no usage in .* with model={SONNET.model} and workspace_id=default; try"):
+    with pytest.raises(StartError, match=f"no usage in .* with model={SONNET.model} and workspace_id=default; correct"):
         desk.export("usage", *SPAN, "--filter", "workspace_id=default", flags=flags)
     assert desk.asked("usage")["models[]"] == [SONNET.model]
     assert "workspace_ids[]" not in desk.asked("usage")
@@ -361,12 +361,12 @@ def test_names_that_may_not_be_read_leave_ids() -> None:
 @pytest.mark.parametrize(
     ("what", "words", "told"),
     [
-        ("usage", ("--days", "1"), "no usage in 2026-11-04 with model=x; try a wider range"),
-        ("usage", ("--days", "3"), "no usage in 2026-11-02 to 2026-11-04 with model=x; try a wider range"),
+        ("usage", ("--days", "1"), "no usage in 2026-11-04 with model=x; correct the filter, or try a wider range"),
+        ("usage", ("--days", "3"), "no usage in 2026-11-02 to 2026-11-04 with model=x; correct the filter, or try a wider range"),
         (
             "cost",
             ("--to", "2026-11-05", "--from", "2026-11-05"),
-            "no cost in 2026-11-05 with model=x; try a wider range: a day's bill is out some hours after its end",
+            "no cost in 2026-11-05 with model=x; correct the filter, or try a wider range: a day's bill is out some hours after its end",
         ),
     ],
 )

@@ -7,7 +7,6 @@ from operator import itemgetter
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from exporter import pricefiles
-from exporter.backfill import sheets
 from exporter.families import API_KEY_ESTIMATED, API_KEY_TOKENS, BILLED, TOKENS
 from exporter.history.backfill.openmetrics import END, series
 from exporter.history.backfill.past import Part, Past, Present, Span
@@ -15,6 +14,7 @@ from exporter.metrics.catalog import CATALOG
 from exporter.metrics.samples import samples
 from exporter.model import DAY, HOUR, MINUTE, Bucket, Series, Snapshot, Window
 from exporter.money.money import Filters, Money
+from exporter.past import sheets
 from tests.world import at
 
 MIDNIGHT = int(at("2026-03-31"))

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import partial
 from itertools import chain
 from math import inf
 from operator import add
@@ -23,7 +22,7 @@ from exporter.model import (
     MoneyReading,
     Names,
     Number,
-    PriceKey,
+    Organization,
     RateLimits,
     Reading,
     Series,
@@ -31,9 +30,8 @@ from exporter.model import (
     Watermark,
 )
 from exporter.money.bill import Bill, month_of, month_start
-from exporter.money.estimates import Costs, by_api_key, by_workspace
+from exporter.money.estimates import Costs
 from exporter.money.money import Money
-from exporter.money.prices import Prices
 
 STEP = 5 * MINUTE
 """Seconds between two snapshots: what Prometheus looks back for by default."""
@@ -118,6 +116,11 @@ class Past:
         self._bill, self._billed = Bill(), _Billed(span)
         self._pending: list[Bucket[Decimal]] = []
 
+    @property
+    def organization(self) -> Organization | None:
+        """Whose past it is, if that is known."""
+        return self._present.names.organization
+
     def snapshots(self, end: int, fine: int = 0) -> Iterator[tuple[int, Snapshot]]:
         """Yield, with its time, what there was to see every five minutes from the start up to ``end``, once.
 
@@ -162,12 +165,13 @@ class Past:
         while self._known <= used + STEP and (part := next(self._parts, None)):
             if self._midnight is None:
                 self._midnight = -(-part.usage[0].start // DAY) * DAY
-            prices, by_key = self._money.prices, part.api_key_usage
+            money, by_key = self._money, part.api_key_usage
             self._tokens["usage"].extend(part.usage, part.until)
-            self._dollars["estimate"].extend(_priced(part.usage, prices), part.until)
+            priced = [_dollars(bucket.start, money.best_cost(bucket.counts, bucket.start)) for bucket in part.usage]
+            self._dollars["estimate"].extend(priced, part.until)
             if by_key is not None:
                 self._tokens.setdefault("api_key_usage", Odometer()).extend(by_key, part.until)
-                dollars = _priced_by_api_key(by_key, prices)
+                dollars = [money.cost_by_api_key(bucket, MINUTE) for bucket in by_key]
                 self._dollars.setdefault("api_key_estimate", Odometer()).extend(dollars, part.until)
             self._billed.expect(part.bills)
             self._pending += part.bills
@@ -184,9 +188,8 @@ class Past:
         self._pending = pending
         return out
 
-    def _still(self, bills: Iterable[Bucket[Decimal]], used: int, time: int) -> Snapshot:
+    def _still(self, bills: Sequence[Bucket[Decimal]], used: int, time: int) -> Snapshot:
         """Return what does not change until the next bill is out, or the day is over."""
-        bills = list(bills)
         self._bill.observe(bills)
         reading = self._bill.reading(time)
         present = self._present
@@ -242,26 +245,6 @@ class _Billed:
 
     def _counted(self, bills: Iterable[Bucket[Decimal]]) -> Iterator[Bucket[Decimal]]:
         return (bill for bill in bills if self._since <= bill.start < self._until)
-
-
-def _priced(buckets: Iterable[Bucket[int]], prices: Prices) -> list[Bucket[Decimal]]:
-    def usd(day: int, what: PriceKey | str) -> Decimal | None:
-        price = prices.best(what, day)
-        return price.usd if price else None
-
-    return [
-        _dollars(bucket.start, by_workspace(bucket.counts, partial(usd, bucket.start), partial(usd, bucket.start)))
-        for bucket in buckets
-    ]
-
-
-def _priced_by_api_key(buckets: Iterable[Bucket[int]], prices: Prices) -> list[Bucket[Decimal]]:
-    def usd(bucket: Bucket[int]) -> Costs:
-        token = partial(prices.effective, start=bucket.start, width=MINUTE)
-        request = partial(prices.request, start=bucket.start, width=MINUTE)
-        return by_api_key(bucket.counts, token, request)
-
-    return [_dollars(bucket.start, usd(bucket)) for bucket in buckets]
 
 
 def _dollars(start: int, costs: Costs) -> Bucket[Decimal]:

@@ -49,8 +49,8 @@ class OpenMetricsFile:
         """Note what there is to say of these times; a file takes them all."""
         kept = f"It has to keep samples: {_RETENTION}.time={days_kept(start, now)}d or more."
         # A Prometheus forgets at its start what its log has from before the newest block.
-        wait = f"Do that at {moment(end + HEAD)} or later, or other samples get lost at its next start; or use --into."
-        self._next = f"{kept} {wait}" if end + HEAD > now else kept
+        wait = f"Do that at {moment(end + HEAD)} or later (or use --into): else it loses other samples at its next start."
+        self._next = f"{kept}\n{wait}" if end + HEAD > now else kept
 
     def write(self, snapshots: Iterable[Timed], new_sheet: NewSheet) -> str:
         """Write the file; return how to make blocks of it."""
@@ -74,9 +74,11 @@ class DataFolder:
 
     def check(self, start: int, end: int, now: float) -> None:
         """Refuse what a running Prometheus drops at once, and what it is still writing itself."""
-        if not self._is_in_use():
+        owner = next(self._owners(), None)
+        if owner is None and not self._is_locked():
             return
-        check_retention("this Prometheus", self._retention(), start, now, f"{_RETENTION}.time=")
+        kept = retention(owner) if owner else None
+        check_retention("this Prometheus", kept, start, now, f"{_RETENTION}.time=")
         if (wait := end + HEAD - now) > 0:
             raise StartError(
                 f"this Prometheus is running, and takes only what is older than three hours, but the newest sample is "
@@ -98,10 +100,6 @@ class DataFolder:
                 block.rename(self._path / block.name)
         return f"put {len(blocks)} blocks into {self._path}; a running Prometheus shows them within minutes"
 
-    def _is_in_use(self) -> bool:
-        """Tell whether a Prometheus on this host runs on it."""
-        return self._is_locked() or any(True for _ in self._owners())
-
     def _is_locked(self) -> bool:
         try:
             with (self._path / "lock").open("rb") as file:
@@ -111,10 +109,6 @@ class DataFolder:
         except OSError:
             return False
         return False
-
-    def _retention(self) -> float | None:
-        """Return for how many seconds the Prometheus that runs on it keeps samples, if that can be known."""
-        return next(map(retention, self._owners()), None)
 
     def _owners(self) -> Iterator[Sequence[str]]:
         """Yield the command lines of the processes that have its log open, where the system tells them.

@@ -10,7 +10,7 @@ from exporter.families import API_KEY_ESTIMATED, COST_LABELS, ESTIMATED, ODOMETE
 from exporter.history.report.spending import Cost, cost_of
 from exporter.history.report.summary import Part, Summary, Used, total
 from exporter.model import DAY, Amounts, Bucket, PriceKey
-from exporter.money.estimates import Costs, Counts, by_api_key, by_workspace
+from exporter.money.estimates import Costs, Counts, by_api_key
 from exporter.money.learning import DIGITS, Day
 from exporter.money.money import Money
 from exporter.money.prices import Prices
@@ -54,7 +54,7 @@ def summarize(records: Records, money: Money) -> Summary:
     # Anew, from all days: money's own table forgets those of long ago.
     newest = sorted(everything.keys() & bill.keys(), reverse=True)
     money.prices.learn(Day(day, bill[day], everything[day]) for day in newest)
-    spent = {day: _priced(money.prices, day, rows) for day, rows in usage.items()}
+    spent = {day: money.best_cost(rows, day) for day, rows in usage.items()}
     billed = [bill.get(day, {}) for day in records.asked] if money.bill.is_known else None
 
     def parts(label: str, names: Mapping[str, str]) -> list[Part]:
@@ -77,7 +77,7 @@ def _by_day(buckets: Iterable[Bucket[int]]) -> Rows:
 
 
 def _cost(records: Records, money: Money, everything: Rows) -> Cost:
-    priced = {day: _priced(money.prices, day, rows).items() for day, rows in everything.items()}
+    priced = {day: money.best_cost(rows, day).items() for day, rows in everything.items()}
     estimated = {
         day: sum((usd for series, usd in costs if series.family == ESTIMATED), Decimal(0))
         for day, costs in priced.items()
@@ -142,15 +142,6 @@ def _billed(label: str, days: Iterable[Amounts], names: Mapping[str, str]) -> Ma
     return sums
 
 
-def _usd(prices: Prices, day: int, what: PriceKey | str) -> Decimal | None:
-    price = prices.best(what, day)
-    return price.usd if price else None
-
-
-def _priced(prices: Prices, day: int, rows: Counts) -> Costs:
-    return by_workspace(rows, partial(_usd, prices, day), partial(_usd, prices, day))
-
-
 def _priced_by_api_key(prices: Prices, day: int, rows: Counts, usage: Counts) -> Costs:
     """Return what a day of the per-key view costs: a token of a cell, what the usage view's cost in all geographies."""
     paid: defaultdict[tuple[Cell, str], Decimal] = defaultdict(Decimal)
@@ -160,11 +151,11 @@ def _priced_by_api_key(prices: Prices, day: int, rows: Counts, usage: Counts) ->
             model, workspace_id, tier, window, geo = labels
             for word, tokens in zip(TOKEN_TYPES, figures, strict=True):
                 place = (model, workspace_id, tier, window), word
-                if tokens and (usd := _usd(prices, day, PriceKey(model, tier, window, geo, word))) is not None:
+                if tokens and (usd := prices.usd(PriceKey(model, tier, window, geo, word), day)) is not None:
                     paid[place] += tokens * usd
                 used[place] += tokens
 
     def token(cell: Cell, word: str) -> Decimal | None:
         return DIGITS.divide(paid[cell, word], Decimal(used[cell, word])) if (cell, word) in paid else None
 
-    return by_api_key(rows, token, partial(_usd, prices, day))
+    return by_api_key(rows, token, partial(prices.usd, time=day))

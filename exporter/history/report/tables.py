@@ -62,7 +62,7 @@ def tables(about: About, summary: Summary) -> Iterator[Table]:
         if parts is not None:
             yield _moves(about, kind, parts)
     for model, tokens in summary.unpriced.items():
-        yield Table("Without a price", note=plain(f"{short(tokens).strip()} tokens of {model} are in no estimate"))
+        yield Table("Without a price", note=plain(f"{short(tokens)} tokens of {model} are in no estimate"))
 
 
 def plain(text: str) -> str:
