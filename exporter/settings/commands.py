@@ -27,9 +27,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         TO,
         DAYS,
         Option("--width", "1m|1h|1d", "length of a bucket of usage (default: 1d)"),
-        Option(
-            "--group-by", "NAME,...", "default model,service_tier,workspace_id; for cost workspace_id,description"
-        ),
+        Option("--group-by", "NAME,...", "default model,service_tier,workspace_id; for cost workspace_id,description"),
         Option("--filter", "NAME=VALUE", "keep only what has this value; one dimension may be given many times", True),
         Option("--format", "csv|jsonl", "CSV with a header, or a JSON object a line (default: csv)"),
         Option("--output", "FILE", "file to write, once it is whole (default: -, standard output)"),

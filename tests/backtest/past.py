@@ -11,7 +11,7 @@ from exporter.demo.population import Population, populate
 from exporter.demo.simulation import SimulatedOrganization
 from exporter.demo.traffic import Spike
 from exporter.history.backfill.openmetrics import Sample
-from exporter.history.backfill.past import Part, Past, Present, Span
+from exporter.history.backfill.past import Chunk, Past, Present, Span
 from exporter.metrics.samples import samples
 from exporter.model import DAY, MINUTE, Bucket, Budget, Names, Snapshot, Window
 from exporter.money.bill import first_day_needed
@@ -72,7 +72,7 @@ def past(story: Story, start: int, end: int) -> Past:
     money.take_usage(days, days.every(read(api.usage, days)), end)
     money.complete()
     usage, api_key_usage = _coarse(api.usage, minutes), _coarse(api.api_key_usage, minutes)
-    part = Part(usage, api_key_usage, until, bills)
+    part = Chunk(usage, api_key_usage, until, bills)
     return Past([part], money, Span(start, SETTLE), Present(True, Names(api.organization()), None, BUDGET))
 
 

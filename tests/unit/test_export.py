@@ -37,6 +37,8 @@ FIGURES = (
 )
 ALL_FIVE = "model,workspace_id,service_tier,context_window,inference_geo"
 
+AGAIN = "correct the filter, or try a wider range"
+
 
 class Desk:
     """The command, the simulated API that it reads, and what it said."""
@@ -361,12 +363,16 @@ def test_names_that_may_not_be_read_leave_ids() -> None:
 @pytest.mark.parametrize(
     ("what", "words", "told"),
     [
-        ("usage", ("--days", "1"), "no usage in 2026-11-04 with model=x; correct the filter, or try a wider range"),
-        ("usage", ("--days", "3"), "no usage in 2026-11-02 to 2026-11-04 with model=x; correct the filter, or try a wider range"),
+        ("usage", ("--days", "1"), f"no usage in 2026-11-04 with model=x; {AGAIN}"),
+        (
+            "usage",
+            ("--days", "3"),
+            f"no usage in 2026-11-02 to 2026-11-04 with model=x; {AGAIN}",
+        ),
         (
             "cost",
             ("--to", "2026-11-05", "--from", "2026-11-05"),
-            "no cost in 2026-11-05 with model=x; correct the filter, or try a wider range: a day's bill is out some hours after its end",
+            f"no cost in 2026-11-05 with model=x; {AGAIN}: a day's bill is out some hours after its end",
         ),
     ],
 )

@@ -9,7 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from exporter import pricefiles
 from exporter.families import API_KEY_ESTIMATED, API_KEY_TOKENS, BILLED, TOKENS
 from exporter.history.backfill.openmetrics import END, series
-from exporter.history.backfill.past import Part, Past, Present, Span
+from exporter.history.backfill.past import Chunk, Past, Present, Span
 from exporter.metrics.catalog import CATALOG
 from exporter.metrics.samples import samples
 from exporter.model import DAY, HOUR, MINUTE, Bucket, Series, Snapshot, Window
@@ -38,7 +38,7 @@ def shown(until: int) -> dict[int, Snapshot]:
     money = Money(pricefiles.shipped(), None, Filters())
     money.take_usage(Window(HOUR, MIDNIGHT, MIDNIGHT + 31 * HOUR), hours, MIDNIGHT + 31 * HOUR)
     money.take_bill(())
-    part = Part(hours, keys, MIDNIGHT + 31 * HOUR, bills)
+    part = Chunk(hours, keys, MIDNIGHT + 31 * HOUR, bills)
     return dict(Past([part], money, Span(START), Present()).snapshots(until))
 
 

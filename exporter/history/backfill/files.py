@@ -21,7 +21,7 @@ Timed = tuple[int, Snapshot]
 def blocks(directory: Path, snapshots: Iterable[Timed], new_sheet: NewSheet) -> Iterator[Path]:
     """Write snapshots that come with their time (Unix seconds), in order; yield a file for each block of a Prometheus.
 
-    A file has its name once it is whole. Raises OSError.
+    A file has its name once it is whole. Raises OSError for what is written in between, and what ``whole`` raises.
     """
     for number, some in groupby(snapshots, key=lambda timed: timed[0] // BLOCK):
         yield write(directory / f"{number}.om", some, new_sheet)

@@ -9,7 +9,7 @@ from operator import add
 from typing import NamedTuple
 
 from exporter.families import ESTIMATED
-from exporter.history.backfill.odometer import Odometer, Sums, difference
+from exporter.history.backfill.sums import RunningSums, Sums, difference
 from exporter.model import (
     DAY,
     HOUR,
@@ -42,11 +42,11 @@ REMEMBERED = 40
 NOTHING_ARRIVED = Histogram((), 0)
 
 
-class Part(NamedTuple):
+class Chunk(NamedTuple):
     """What the API tells of a stretch of the past; all times are Unix seconds.
 
-    Buckets of usage follow each other without a gap and, the last one up to ``until``, those of the part before. There
-    is no usage by API key, in any part, where it is not counted.
+    Buckets of usage follow each other without a gap and, the last one up to ``until``, those of the chunk before. There
+    is no usage by API key, in any chunk, where it is not counted.
     """
 
     usage: Sequence[Bucket[int]]
@@ -97,22 +97,22 @@ class Span:
 
 
 class Past:
-    """Tells what there was to see, once, as its parts come; the first must begin some days before the first snapshot.
+    """Tells what there was to see, once, as its chunks come; the first must begin some days before the first snapshot.
 
-    ``money`` has taken in what the parts that came so far tell, and knows the prices. As only hours are known, counters
-    grow in a straight line within each.
+    ``money`` has taken in what the chunks that came so far tell, and knows the prices. Counters grow in a straight line
+    within each bucket.
     """
 
-    def __init__(self, parts: Iterable[Part], money: Money, span: Span, present: Present) -> None:
-        self._parts = iter(parts)
+    def __init__(self, chunks: Iterable[Chunk], money: Money, span: Span, present: Present) -> None:
+        self._chunks = iter(chunks)
         self._money = money
         self._span = span
         self._present = present
         self._known: float = -inf
         self._midnight: int | None = None
         self._midnights: dict[int, Sums[Decimal]] = {}
-        self._tokens: dict[str, Odometer[int]] = {"usage": Odometer()}
-        self._dollars: dict[str, Odometer[Decimal]] = {"estimate": Odometer()}
+        self._tokens: dict[str, RunningSums[int]] = {"usage": RunningSums()}
+        self._dollars: dict[str, RunningSums[Decimal]] = {"estimate": RunningSums()}
         self._bill, self._billed = Bill(), _Billed(span)
         self._pending: list[Bucket[Decimal]] = []
 
@@ -162,20 +162,20 @@ class Past:
 
     def _load(self, used: int) -> None:
         """Take in what is needed for a usage time, and for a step more: a new series is to be seen at 0 first."""
-        while self._known <= used + STEP and (part := next(self._parts, None)):
+        while self._known <= used + STEP and (chunk := next(self._chunks, None)):
             if self._midnight is None:
-                self._midnight = -(-part.usage[0].start // DAY) * DAY
-            money, by_key = self._money, part.api_key_usage
-            self._tokens["usage"].extend(part.usage, part.until)
-            priced = [_dollars(bucket.start, money.best_cost(bucket.counts, bucket.start)) for bucket in part.usage]
-            self._dollars["estimate"].extend(priced, part.until)
+                self._midnight = -(-chunk.usage[0].start // DAY) * DAY
+            money, by_key = self._money, chunk.api_key_usage
+            self._tokens["usage"].extend(chunk.usage, chunk.until)
+            priced = [_dollars(bucket.start, money.best_cost(bucket.counts, bucket.start)) for bucket in chunk.usage]
+            self._dollars["estimate"].extend(priced, chunk.until)
             if by_key is not None:
-                self._tokens.setdefault("api_key_usage", Odometer()).extend(by_key, part.until)
+                self._tokens.setdefault("api_key_usage", RunningSums()).extend(by_key, chunk.until)
                 dollars = [money.cost_by_api_key(bucket, MINUTE) for bucket in by_key]
-                self._dollars.setdefault("api_key_estimate", Odometer()).extend(dollars, part.until)
-            self._billed.expect(part.bills)
-            self._pending += part.bills
-            self._known = part.until
+                self._dollars.setdefault("api_key_estimate", RunningSums()).extend(dollars, chunk.until)
+            self._billed.expect(chunk.bills)
+            self._pending += chunk.bills
+            self._known = chunk.until
 
     def _out(self, time: int, *, is_last: bool) -> list[Bucket[Decimal]]:
         """Return the bills that are out by now; in the end, those of all days that are to be billed."""

@@ -49,7 +49,7 @@ class OpenMetricsFile:
         """Note what there is to say of these times; a file takes them all."""
         kept = f"It has to keep samples: {_RETENTION}.time={days_kept(start, now)}d or more."
         # A Prometheus forgets at its start what its log has from before the newest block.
-        wait = f"Do that at {moment(end + HEAD)} or later (or use --into): else it loses other samples at its next start."
+        wait = f"Do that at {moment(end + HEAD)} or later (or use --into): else it loses samples at its next start."
         self._next = f"{kept}\n{wait}" if end + HEAD > now else kept
 
     def write(self, snapshots: Iterable[Timed], new_sheet: NewSheet) -> str:

@@ -1,4 +1,4 @@
-"""Reads what the API tells of the past, part by part."""
+"""Reads what the API tells of the past, chunk by chunk."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -7,19 +7,19 @@ from functools import partial
 from typing import Protocol, TypeVar
 
 from exporter.api.admin import AdminApi
-from exporter.history.backfill.past import Part, Span
+from exporter.history.backfill.past import Chunk, Span
 from exporter.model import DAY, HOUR, MINUTE, Bucket, Window
 from exporter.money.bill import first_day_needed
 from exporter.money.money import Money
 
 WEEK = 7 * DAY
-"""The longest part of hours: a page of them."""
+"""The longest chunk of hours: a page of them."""
 MONTH = 31 * DAY
-"""The longest part of days, and how far back prices are learned from: a page of them."""
+"""The longest chunk of days, and how far back prices are learned from: a page of them."""
 QUARTER = 6 * HOUR
-"""The longest part of minutes: more of them would take much memory where many label sets are used."""
+"""The longest chunk of minutes: more of them would take much memory where many label sets are used."""
 CONFIRMING = 2 * DAY
-"""Seconds after a part whose bills are read with it: they confirm a price that has changed in it."""
+"""Seconds after a chunk whose bills are read with it: they confirm a price that has changed in it."""
 EARLIER = 2 * DAY
 """Seconds before the first snapshot from which on hours are read: the days before may be without a bill."""
 
@@ -35,9 +35,9 @@ class Get(Protocol):
 
 
 class Archive:
-    """The parts of a span of the past, up to the usage time ``end`` (Unix seconds, a full minute), as of ``now``.
+    """The chunks of a span of the past, up to the usage time ``end`` (Unix seconds, a full minute), as of ``now``.
 
-    ``money`` is new; it takes in what a part tells before that is given away. Usage is read in hours, that of the last
+    ``money`` is new; it takes in what a chunk tells before that is given away. Usage is read in hours, that of the last
     day in minutes, and what only counts towards a first value in days. Iterating raises what ``get`` raises.
     """
 
@@ -56,12 +56,12 @@ class Archive:
         self._billed = min(first_day_needed(span.start, 0), self._anchor_day)
         self._tabled = self._first - MONTH
 
-    def __iter__(self) -> Iterator[Part]:
-        """Yield the parts, the oldest first."""
+    def __iter__(self) -> Iterator[Chunk]:
+        """Yield the chunks, the oldest first."""
         for window in self.windows():
             bills = self._learn(window)
             usage, api_key_usage = self._read(self._api.usage, window), self._by_key(window)
-            yield Part(usage, api_key_usage, window.end, bills)
+            yield Chunk(usage, api_key_usage, window.end, bills)
 
     def windows(self) -> list[Window]:
         """Return what is read, window by window, the oldest first."""

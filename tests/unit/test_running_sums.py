@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exporter.history.backfill.odometer import Odometer
+from exporter.history.backfill.sums import RunningSums
 from exporter.model import FINEST, Bucket, Series
 
 A, B, C = (Series("tokens", (name,)) for name in "abc")
@@ -65,7 +65,7 @@ USD = st.decimals(0, 10**6, allow_nan=False, places=9)
 def test_sums_are_straight_lines_within_buckets(number: st.SearchStrategy[Any], share: Callable[..., Any]) -> None:
     @given(plan=plans(number), offsets=st.lists(st.integers(-100, 50_000), max_size=12), cut=st.integers(0, 6))
     def check(plan: Plan, offsets: list[int], cut: int) -> None:
-        odometer, (buckets, until) = Odometer[Any](), plan
+        odometer, (buckets, until) = RunningSums[Any](), plan
         first, rest = buckets[:cut], buckets[cut:]
         if first:
             odometer.extend(first, rest[0].start if rest else until)
@@ -87,7 +87,7 @@ def test_sums_are_straight_lines_within_buckets(number: st.SearchStrategy[Any], 
 
 @given(plan=plans(TOKENS), zero=st.integers(0, 45_000), steps=st.lists(st.integers(0, 5000), min_size=1, max_size=8))
 def test_from_where_they_are_zero_sums_are_what_came_since(plan: Plan, zero: int, steps: list[int]) -> None:
-    odometer = Odometer[int]()
+    odometer = RunningSums[int]()
     odometer.extend(*plan)
     time = START + zero
     odometer.zero(time)
@@ -104,7 +104,7 @@ def test_from_where_they_are_zero_sums_are_what_came_since(plan: Plan, zero: int
 
 
 def test_a_series_is_there_at_zero_before_it_grows() -> None:
-    odometer = Odometer[int]()
+    odometer = RunningSums[int]()
     odometer.extend([Bucket(0, {A: (10, 0)}), Bucket(10, {})], 20)
     assert odometer.at(0) == {A: (0, 0)}
     assert odometer.at(15) == {A: (10, 0)}
@@ -115,7 +115,7 @@ def test_a_series_is_there_at_zero_before_it_grows() -> None:
 
 
 def test_a_series_that_comes_after_zero_begins_there() -> None:
-    odometer = Odometer[int]()
+    odometer = RunningSums[int]()
     odometer.extend([Bucket(0, {A: (10,)})], 10)
     odometer.zero(5)
     odometer.extend([Bucket(10, {B: (3,)})], 20)

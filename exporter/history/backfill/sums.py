@@ -18,7 +18,7 @@ class _Stretch(NamedTuple, Generic[Number]):
     counts: Mapping[Series, Counts[Number]]
 
 
-class Odometer(Generic[Number]):
+class RunningSums(Generic[Number]):
     """The sums of a view's buckets, in a straight line within each; only what is ahead of the last look is kept.
 
     A series is there, at 0, as soon as a bucket that has it is known.
