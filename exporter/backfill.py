@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 from exporter import seam, terminal
@@ -21,7 +22,7 @@ from exporter.past import new_past, sheets
 from exporter.reader import Reader, Say
 from exporter.seam import Seam
 from exporter.settings import Settings
-from exporter.settings.commands import day, midnight, one, pairs
+from exporter.settings.commands import check_first, day, midnight, one, pairs
 from exporter.settings.options import Given
 
 FRESHEST = 90
@@ -52,8 +53,10 @@ def backfill(
     timing = timing or Timing()
     new_sheet, destination = sheets(_labels(given)), _destination(given)
     where = seam.find(settings)
-    span = _span(settings, where, midnight(day(given, "--from")))
-    end, now = where.anchor + min(span.settle, FRESHEST), timing.clock()
+    first, now = day(given, "--from"), timing.clock()
+    check_first(first, datetime.fromtimestamp(now, UTC).date())
+    span = _span(settings, where, midnight(first))
+    end = where.anchor + min(span.settle, FRESHEST)
     destination.check(span.start, end, now)
     reader = Reader(settings, new_credentials(settings), say=say, timing=timing, transport=transport)
     money = new_money(settings)
@@ -62,7 +65,7 @@ def backfill(
     where.check(past.organization)
     with terminal.progress("backfill", (end - span.start) // DAY + 1, "days") as advance:
         done = destination.write(_told(past.snapshots(end, fine=DAY), span.start, advance), new_sheet)
-    say(f"{done}\n{moment(span.start)} to {moment(end)}: there the live counters begin")
+    say(f"{done}\nusage from {first} to {moment(where.anchor)}, where the live counters begin")
     if where.since is None:
         _warn_of_bill(money, where.anchor, now, say)
     return 0

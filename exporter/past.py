@@ -23,9 +23,10 @@ def new_past(settings: Settings, reader: Reader, money: Money, span: Span, *, en
     """Return the past up to the usage time ``end``, as it is known ``now`` (both in Unix seconds); ``money`` is new."""
     by_api_key = settings.usage.by_api_key
     archive = Archive(reader.api, money, span, end=end, now=now, get=reader.get, by_api_key=by_api_key)
+    names = reader.names()
     limits = reader.readable("rate limits", reader.api.rate_limits)
     budget = Budget(settings.budget.monthly_usd, settings.budget.workspaces)
-    present = Present(not any(reader.api.filters.values()), reader.names(), limits, budget)
+    present = Present(not any(reader.api.filters.values()), names, limits, budget)
     return Past(archive, money, span, present)
 
 

@@ -51,7 +51,9 @@ def find(settings: Settings) -> Seam:
     """Read the state file, whoever writes it meanwhile; raise SettingsError if it does not go with the settings."""
     path = Place(settings.state.path).path
     remedy = "start the exporter first, with the same settings, and let it poll once: history ends where it begins"
-    if path == MEMORY or not Path(path).is_file():
+    if path == MEMORY:
+        raise SettingsError("state.path is ':memory:', which nobody else can read; give the exporter a file")
+    if not Path(path).is_file():
         raise SettingsError(f"state.path is {settings.state.path!r}: there is no such file; {remedy}")
     notes, ledgers, _ = look(path)
     if not {"usage", "estimate"} <= ledgers.keys():

@@ -44,6 +44,8 @@ ALL = tuple({option.flag: option for option in chain(*OPTIONS.values())}.values(
 """Each flag once: which words are the values of options shows where the command is."""
 
 DEFAULT_DAYS = 30
+MOST_DAYS = 3660
+"""Ten years: more than there is."""
 
 
 class Days(NamedTuple):
@@ -80,7 +82,7 @@ def pairs(given: Given, flag: str) -> list[tuple[str, str]]:
 
 
 def day(given: Given, flag: str) -> date:
-    """Return the day that an option gives, which must be there."""
+    """Return the day that an option gives, which must be there; raise SettingsError if it is none."""
     if flag not in given:
         raise SettingsError(f"{flag} is missing; write {flag} YYYY-MM-DD")
     text = one(given, flag)
@@ -103,11 +105,16 @@ def days(given: Given, today: date) -> Days:
     first = day(given, "--from") if "--from" in given else last - timedelta(days=DEFAULT_DAYS - 1)
     if last > today:
         raise SettingsError(f"--to is {last}: it must not be in the future; today is {today} (UTC)")
-    if (today - first).days > MOST_DAYS:
-        raise SettingsError(f"--from is {first}: it must be at most {MOST_DAYS} days ago")
+    check_first(first, today)
     if first > last:
         raise SettingsError(f"--from is {first}: it must not be after the last day, {last}")
     return _span(first, last)
+
+
+def check_first(first: date, today: date) -> None:
+    """Raise SettingsError if the day that ``--from`` gives is too long ago."""
+    if (today - first).days > MOST_DAYS:
+        raise SettingsError(f"--from is {first}: it must be at most {MOST_DAYS} days ago")
 
 
 def midnight(day: date) -> int:
@@ -120,10 +127,6 @@ def _count(given: Given) -> int:
     if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MOST_DAYS:
         raise SettingsError(f"--days is {values.shown(text)}: it must be a whole number from 1 to {MOST_DAYS}")
     return int(text)
-
-
-MOST_DAYS = 3660
-"""Ten years: more than there is."""
 
 
 def _span(first: date, last: date) -> Days:

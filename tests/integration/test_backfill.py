@@ -138,7 +138,7 @@ def test_it_writes_beside_an_exporter_that_runs(desk: Desk, exporter_process: Ca
         f"backfill: {n} of {n} days" for n in (3, 4)
     }
     assert any(re.fullmatch(r"wrote out\.om \([\d.]+ MB\); make blocks of it .*:", line) for line in told)
-    assert re.fullmatch(rf"{day(3)} 00:\d\d UTC to .* UTC: there the live counters begin", told[-1])
+    assert re.fullmatch(rf"usage from {day(3)} to .* UTC, where the live counters begin", told[-1])
     assert not set("".join(told)) & {"\x1b", "\r"}
     assert desk.left() == ["out.om"]
     written = (desk.folder / "out.om").read_text()

@@ -130,5 +130,5 @@ def test_progress_is_told_by_the_day_on_standard_error(tmp_path: Path, capsys: p
         assert (out, err) == ("", "".join(f"backfill: {n} of {days} days\n" for n in range(1, days + 1)))
         told = "".join(desk.said)
         assert f"wrote {desk.folder / 'out.om'}" in told
-        assert re.search("\n2026-11-18 00:0. UTC to 2026-11-19 0.:.. UTC: there the live counters begin", told)
+        assert re.search("\nusage from 2026-11-18 to 2026-11-19 0.:.. UTC, where the live counters begin", told)
         assert "--storage.tsdb.retention.time=2d or more" in told

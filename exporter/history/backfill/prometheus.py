@@ -13,7 +13,7 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from exporter.errors import StartError
+from exporter.errors import SettingsError, StartError
 from exporter.history.backfill import files
 from exporter.history.backfill.destinations import check_retention, days_kept, moment, writing
 from exporter.history.backfill.files import BLOCK, NewSheet, Timed
@@ -35,15 +35,15 @@ _RETENTION = "--storage.tsdb.retention"
 
 
 class OpenMetricsFile:
-    """A file for promtool; raises StartError if it cannot be written."""
+    """A file for promtool; raises SettingsError if there can be none."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._next = ""
         if not path.parent.is_dir():
-            raise StartError(f"--output {path}: there is no folder {path.parent}; create it")
+            raise SettingsError(f"--output {path}: there is no folder {path.parent}; create it")
         if path.is_dir():
-            raise StartError(f"--output {path}: that is a folder; name a file")
+            raise SettingsError(f"--output {path}: that is a folder; name a file")
 
     def check(self, start: int, end: int, now: float) -> None:
         """Note what there is to say of these times; a file takes them all."""
@@ -63,12 +63,15 @@ class OpenMetricsFile:
 
 
 class DataFolder:
-    """The folder that a Prometheus has as --storage.tsdb.path; raises StartError if nothing can be put there."""
+    """The folder that a Prometheus has as --storage.tsdb.path; raises SettingsError if there is none.
+
+    Raises StartError without promtool.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         if not path.is_dir():
-            raise StartError(f"--into {path}: there is no such folder; give that of --storage.tsdb.path")
+            raise SettingsError(f"--into {path}: there is no such folder; give that of --storage.tsdb.path")
         if not shutil.which(PROMTOOL):
             raise StartError("--into needs promtool, which comes with Prometheus; put it on the PATH, or use --output")
 
