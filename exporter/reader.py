@@ -19,6 +19,9 @@ PACE = 1.0
 PATIENCE = 600.0
 """Seconds to wait in all for one answer; an API that is down for longer is for another day."""
 
+HELLO = 5.0
+"""Seconds to wait in all for an API that has never answered: its address may be wrong."""
+
 LONGEST_WAIT = 60.0
 """Seconds to wait at once, where the API has no wish."""
 
@@ -39,6 +42,8 @@ class Reader:
         transport: Transport | None = None,
     ) -> None:
         self._say = say
+        self._url = settings.api.base_url
+        self._is_there = False
         self._timing = timing or Timing()
         self._pace = 0.0 if is_loopback(settings.api.base_url) else PACE
         listener = Listener(request=self._rest)
@@ -52,6 +57,10 @@ class Reader:
             try:
                 return read()
             except TransientError as error:
+                if not self._is_there and waited >= HELLO:
+                    raise StartError(
+                        f"{self._url} does not answer: {error}; correct --api.base-url, or the network"
+                    ) from None
                 # What the client says is the API's wish, or its own for a quick retry: this one is not in a hurry.
                 wait = max(error.retry_after or 0.0, pause)
                 if waited + wait > PATIENCE:
@@ -91,6 +100,7 @@ class Reader:
             yield part, self.get(partial(report, part))
 
     def _rest(self, outcome: RequestOutcome) -> None:
+        self._is_there |= outcome.code != "none"
         if (rest := self._pace - outcome.seconds) > 0:
             self._timing.sleep(rest)
 

@@ -58,8 +58,8 @@ def report(
     reading = _Reading(settings, reader, terminal.say, asked, now)
     summary = summarize(reading.records(money), money)
     about = reading.about()
-    if summary.is_empty:
-        raise StartError(f"no usage in {asked}; try a wider range")
+    if summary.is_empty or (about.filters and not summary.total.tokens):
+        raise StartError(f"no usage in {asked}{_only(about) or ';'} try a wider range")
     with standard_output() if stream is None else nullcontext(stream) as out:
         if "--json" in given:
             json.dump(document(about, summary), out, indent=2)
@@ -67,6 +67,11 @@ def report(
         else:
             _print(about, summary, out)
     return 0
+
+
+def _only(about: About) -> str:
+    filters = " and ".join(f"{name} {' or '.join(values)}" for name, values in about.filters.items())
+    return f" with {filters}; correct these, or" if filters else ""
 
 
 class _Reading:

@@ -13,7 +13,7 @@ from exporter.demo.faults import Fault
 from exporter.demo.organization import Tokens
 from exporter.errors import BadResponseError, StartError
 from exporter.model import DAY, HOUR, Window
-from exporter.reader import LONGEST_WAIT, PATIENCE, Reader
+from exporter.reader import HELLO, LONGEST_WAIT, PATIENCE, Reader
 from exporter.settings import load
 from tests.events import SONNET, Use, WrittenOrganization
 from tests.world import KEY, at
@@ -33,6 +33,7 @@ class Desk:
         organization = WrittenOrganization([Use(TODAY + 60, SONNET, Tokens(output=7))])
         self.api = AdminApi(organization, key=KEY, clock=self.time)
         self.said: list[str] = []
+        self.is_down = False
         self.changed = b"", b""
         """What each answer has in place of something."""
         settings = load(
@@ -47,6 +48,8 @@ class Desk:
 
     def _answer(self, request: httpx.Request) -> httpx.Response:
         self.now += self.seconds
+        if self.is_down:
+            raise httpx.ConnectError("refused")
         answer = self._inner.handle_request(request)
         if not all(self.changed):
             return answer
@@ -210,3 +213,21 @@ def test_a_figure_that_is_new_or_missing_is_said_once() -> None:
         f"the API's figure {name!r} is new or missing; a newer version may know it"
         for name in ("exit_tokens", "output_tokens")
     ]
+
+
+def test_an_api_that_has_never_answered_is_given_up_soon() -> None:
+    desk = Desk()
+    desk.is_down = True
+    told = r"^http://127\.0\.0\.1 does not answer: usage: refused; correct --api\.base-url, or the network$"
+    with pytest.raises(StartError, match=told):
+        desk.read()
+    assert desk.now - NOW < 10 * HELLO
+
+
+def test_an_api_that_has_answered_is_waited_for() -> None:
+    desk = Desk()
+    desk.read()
+    desk.is_down = True
+    with pytest.raises(StartError, match="usage: refused; tried for"):
+        desk.read()
+    assert desk.now - NOW > PATIENCE - LONGEST_WAIT

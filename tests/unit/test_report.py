@@ -280,7 +280,9 @@ def test_a_month_is_read_politely() -> None:
 
 def test_filters_narrow_usage_and_are_said_while_cost_is_of_everything() -> None:
     organization = daily(output=1_000_000)
-    organization.uses += [use(day, OPUS, output=2_000_000) for day in range(60, -1, -1)]
+    organization.uses += [
+        use(day, OPUS._replace(workspace_id="wrkspc_1"), output=2_000_000) for day in range(60, -1, -1)
+    ]
     asked = Asked(organization, ["--usage.models", OPUS.model, "--usage.workspace-ids", "wrkspc_9,wrkspc_1"])
     assert "Usage is of workspace_ids wrkspc_9, wrkspc_1; models claude-opus-5-5 only; cost is of" in asked.text(WEEK)
     found = Asked(organization, ["--usage.models", OPUS.model]).json(WEEK)
@@ -295,6 +297,11 @@ def test_nothing_at_all_is_an_error_with_a_remedy() -> None:
     asked = Asked(WrittenOrganization([use(30, output=5)]))
     with pytest.raises(StartError, match=r"^no usage in 2026-11-12 to 2026-11-18; try a wider range$"):
         asked.text(WEEK)
+
+
+def test_filters_that_nothing_passes_are_named() -> None:
+    with pytest.raises(StartError, match=r"^no usage in .* with models nova; correct these, or try a wider range$"):
+        Asked(daily(output=5), ["--usage.models", "nova"]).text(WEEK)
 
 
 def test_days_before_there_were_any_are_refused() -> None:

@@ -131,13 +131,21 @@ class Past:
         seam = start + max(0, end - fine - start) // STEP * STEP
         still, money, seen = Snapshot(), self._money.reading(start, None), (-1, self._known)
         for time in chain(range(start, seam, STEP), range(seam, end, MINUTE), (end,)):
-            used = time - self._span.settle if time < end or self._span.last is None else self._span.last
+            used = self._used(time, end)
             self._go(used)
             out = self._out(time, is_last=time == end)
             if out or seen != (time // DAY, self._known):
                 seen = time // DAY, self._known
                 money, still = self._money.reading(time, None), self._still(out, used, time)
             yield time, self._moved(still, money, used, time)
+
+    def _used(self, time: int, end: int) -> int:
+        """Return the usage time of a snapshot: it makes up for what the last one is ahead in the hour before that."""
+        settled = time - self._span.settle
+        if self._span.last is None:
+            return settled
+        ahead, begin = self._span.last - (end - self._span.settle), max(self._span.start, end - HOUR)
+        return settled + ahead * max(0, time - begin) // max(1, end - begin)
 
     def _begin(self) -> None:
         """Go to the first snapshot, and let there be 0 what counts from there on."""

@@ -156,8 +156,13 @@ def _parts(about: About, summary: Summary, kind: str, parts: Sequence[Part]) -> 
         (KINDS[kind], "tokens", "share", "cached", "estimated USD" if whole.billed is None else "billed USD"),
         [_part(labels.get(part.id, part.id), part, tokens) for part in lines],
         _part("total", whole, tokens),
-        note="" if parts else "nothing",
+        note=_told_apart(kind, whole) if parts else "nothing",
     )
+
+
+def _told_apart(kind: str, whole: Part) -> str:
+    is_told = kind == "models" and whole.billed is not None
+    return "tools are billed without a model; estimates have web searches with their model" if is_told else ""
 
 
 def _part(label: str, part: Part, tokens: int) -> Sequence[str]:
@@ -184,8 +189,13 @@ def _moves(about: About, kind: str, parts: Sequence[Part]) -> Table:
             for move in found[:MOST_MOVES]
         ],
         signed=("change", "%"),
-        note=f"before: {day(2 * about.start - about.end)} to {day(about.start - DAY)}" if found else "nothing changed",
+        note=_before(about) if found else "nothing changed",
     )
+
+
+def _before(about: About) -> str:
+    running = "; the last day now is not over" if about.end > about.now else ""
+    return f"before: {day(2 * about.start - about.end)} to {day(about.start - DAY)}{running}"
 
 
 def _short(tokens: Decimal) -> str:
