@@ -13,17 +13,17 @@ RUN python3 -m venv /build/tools \
     && /build/tools/bin/pip --python /opt/anthropic-exporter install --no-compile --require-hashes -r requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY exporter exporter
-# Nobody can write bytecode where the image runs, and a check by time would fail where a builder sets all times to one.
+# Lexers colour source code, and there is none to be shown. Nobody can write bytecode where the image runs, and a check by time would fail where a builder sets all times to one.
 RUN /build/tools/bin/pip wheel --no-build-isolation --no-deps --wheel-dir wheel . \
     && /build/tools/bin/pip --python /opt/anthropic-exporter install --no-compile --no-index --no-deps wheel/*.whl \
-    && find /opt/anthropic-exporter -type d \( -name test -o -name tests \) -prune -exec rm -r {} + \
+    && find /opt/anthropic-exporter -type d \( -name test -o -name tests -o -path '*/pygments/lexers' \) -prune -exec rm -r {} + \
     && /opt/anthropic-exporter/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/anthropic-exporter
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /opt/anthropic-exporter /opt/anthropic-exporter
 # Images of Python have no bytecode of the standard library: importing all that runs writes what it needs of it.
 RUN install -d -m 0750 -o 65532 -g 65532 /data \
-    && /opt/anthropic-exporter/bin/python -c 'import exporter.app, exporter.check, exporter.cli, exporter.state' \
+    && /opt/anthropic-exporter/bin/python -c 'import exporter.app, exporter.backfill, exporter.check, exporter.cli, exporter.export, exporter.report, exporter.state' \
     && rm -rf /usr/local/bin/pip* /usr/local/lib/python3.*/site-packages/pip* /usr/local/lib/python3.*/ensurepip
 ENV PATH="/opt/anthropic-exporter/bin:${PATH}" \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -349,6 +349,19 @@ def test_the_commands_answer_and_nothing_is_compiled_anew(sandbox: Sandbox) -> N
     assert [line for line in loaded if not line.endswith(".pyc'")] == []
 
 
+def test_a_command_that_draws_tables_has_all_that_it_needs(sandbox: Sandbox) -> None:
+    address = {
+        "ANTHROPIC_ADMIN_API_KEY": "sk-ant-admin01-test",
+        "ANTHROPIC_EXPORTER_API_BASE_URL": "http://127.0.0.1:1",
+    }
+    told = sandbox.run("anthropic-exporter", "report", PYTHONVERBOSE="1", **address)
+    assert told.returncode == 1
+    assert "http://127.0.0.1:1 does not answer" in told.stderr
+    ours = [line for line in told.stderr.splitlines() if line.startswith("# code object from '/opt/anthropic-exporter")]
+    assert any("/rich/" in line for line in ours)
+    assert [line for line in ours if not line.endswith(".pyc'")] == []
+
+
 def test_without_a_key_it_says_so(sandbox: Sandbox) -> None:
     told = sandbox.run("anthropic-exporter")
     assert told.returncode == 2
