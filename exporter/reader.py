@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from exporter.api.client import Listener, Timing, Transport
 from exporter.api.credentials import Credentials
-from exporter.errors import AuthError, PermissionDeniedError, StartError, TransientError
+from exporter.errors import AuthError, BadRequestError, PermissionDeniedError, StartError, TransientError
 from exporter.model import Bucket, Names, Number, RequestOutcome, Window
 from exporter.parts import new_api
 from exporter.polling.windows import split
@@ -74,14 +74,19 @@ class Reader:
                 raise StartError(f"{error}; give the key the right to read it, or use a key that has it") from None
 
     def readable(self, what: str, read: Callable[[], T]) -> T | None:
-        """Return what ``read`` brings, or None if the key lacks the right to read ``what``, which is said."""
+        """Return what ``read`` brings, or None, and say so, if the key may not read ``what`` or the API has none of it.
+
+        Otherwise raises what ``get`` raises.
+        """
 
         def attempt() -> T | None:
             try:
                 return read()
             except PermissionDeniedError as error:
                 self._say(f"{error}; going on without {what}: give the key the right to read it")
-                return None
+            except BadRequestError as error:
+                self._say(f"{error}; going on without {what}")
+            return None
 
         return self.get(attempt)
 
