@@ -9,8 +9,10 @@ from exporter import seam, terminal
 from exporter.api.client import Timing, Transport
 from exporter.counters import settle
 from exporter.errors import SettingsError
+from exporter.families import TOKENS
 from exporter.history.backfill.destinations import Destination, moment
 from exporter.history.backfill.files import Timed
+from exporter.history.backfill.openmetrics import series
 from exporter.history.backfill.past import Span
 from exporter.history.backfill.prometheus import DataFolder, OpenMetricsFile
 from exporter.history.backfill.victoria_metrics import VictoriaMetrics
@@ -51,20 +53,20 @@ def backfill(
     Raises SettingsError for what is asked for wrongly, StartError and OtherOrganizationError for what would go wrong.
     """
     timing = timing or Timing()
-    new_sheet, destination = sheets(_labels(given)), _destination(given)
+    labels, destination = _labels(given), _destination(given, Path(settings.state.path).parent)
     where = seam.find(settings)
     first, now = day(given, "--from"), timing.clock()
     check_first(first, datetime.fromtimestamp(now, UTC).date())
     span = _span(settings, where, midnight(first))
     end = where.anchor + min(span.settle, FRESHEST)
-    destination.check(span.start, end, now)
+    destination.check(span.start, end, now, series(TOKENS, labels))
     reader = Reader(settings, new_credentials(settings), say=say, timing=timing, transport=transport)
     money = new_money(settings)
     money.restore({"models": where.models})
     past = new_past(settings, reader, money, span, end=where.anchor, now=int(now))
     where.check(past.organization)
     with terminal.progress("backfill", (end - span.start) // DAY + 1, "days") as advance:
-        done = destination.write(_told(past.snapshots(end, fine=DAY), span.start, advance), new_sheet)
+        done = destination.write(_told(past.snapshots(end, fine=DAY), span.start, advance), sheets(labels))
     say(f"{done}\nusage from {first} to {moment(where.anchor)}, where the live counters begin")
     if where.since is None:
         _warn_of_bill(money, where.anchor, now, say)
@@ -86,14 +88,14 @@ def _labels(given: Given) -> dict[str, str]:
     return labels
 
 
-def _destination(given: Given) -> Destination:
+def _destination(given: Given, scratch: Path) -> Destination:
     chosen = [flag for flag in ("--output", "--into", "--url") if flag in given]
     if len(chosen) > 1:
         raise SettingsError(f"{' and '.join(chosen)} are different places; give one")
     if "--into" in given:
         return DataFolder(Path(one(given, "--into")))
     if "--url" in given:
-        return VictoriaMetrics(one(given, "--url"))
+        return VictoriaMetrics(one(given, "--url"), scratch)
     return OpenMetricsFile(Path(one(given, "--output", "anthropic-history.om")))
 
 
@@ -104,7 +106,9 @@ def _span(settings: Settings, where: Seam, first: int) -> Span:
     today = where.anchor - where.anchor % DAY
     if where.since is None:
         return Span(start, settled, where.anchor, billed_until=today)
-    held_back = where.anchor - USAGE_HELD_BACK, today - BILLS_HELD_BACK
+    # Usage by key settles more slowly where it is polled more slowly.
+    slowest = int(settle(settings, settings.usage.api_key_poll_interval))
+    held_back = where.anchor - USAGE_HELD_BACK - slowest, today - BILLS_HELD_BACK
     return Span(start, settled, where.anchor, where.since, *held_back)
 
 
@@ -124,6 +128,4 @@ def _warn_of_bill(money: Money, anchor: int, now: float, say: Say) -> None:
     recent = range(today - DAY, today - RECENT, -DAY)
     missing = [day for day in recent if day not in money.bill.days and money.table.day(day)]
     if missing and now - today < RECENT:
-        say(
-            f"{moment(missing[-1])[:10]} is not billed yet, and live counters leave it out, too: write this again later"
-        )
+        say(f"{moment(missing[-1])[:10]} is not billed yet, and live counters leave it out: no billed counter has it")

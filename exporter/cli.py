@@ -149,7 +149,10 @@ def _asked(command: str, flags: Sequence[str]) -> "tuple[Given, Settings]":
     from exporter.settings.commands import OPTIONS
     from exporter.settings.options import take
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # What nohup has ignored stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     given, words = take(flags, OPTIONS[command])
     return given, _load(words, options=OPTIONS[command])
 

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import StringIO
 from itertools import zip_longest
 from typing import Literal, TextIO
@@ -25,7 +25,9 @@ Advance = Callable[[int], None]
 
 def say(text: str) -> None:
     """Write a line to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    if sys.stderr:
+        with suppress(BrokenPipeError):
+            print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -34,7 +36,7 @@ def progress(what: str, total: int, unit: str) -> Iterator[Advance]:
 
     What it gives is told how many more are done.
     """
-    if not sys.stderr.isatty():
+    if not (sys.stderr and sys.stderr.isatty()):
         yield _tenths(what, total, unit)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))

@@ -22,7 +22,7 @@ import httpx
 from exporter.api import admin
 from exporter.api.client import Listener, Timing
 from exporter.api.credentials import Credentials
-from exporter.backfill import backfill
+from exporter.backfill import FRESHEST, backfill
 from exporter.demo.api import AdminApi
 from exporter.demo.organization import Organization
 from exporter.demo.simulation import SimulatedOrganization
@@ -46,6 +46,8 @@ SETTLE = 5 * MINUTE
 START, SEAM = FIRST + SETTLE, NOW - LIVE
 ANCHOR = SEAM - SETTLE
 """The usage time at which history's counters end and the live ones begin."""
+LAST = ANCHOR + FRESHEST
+"""The time of history's last sample but for the zeros."""
 LABELS = {"job": "anthropic", "instance": "demo"}
 FLAGS = ("--budget.monthly-usd", "30000", "--budget.workspaces", "default=1500")
 

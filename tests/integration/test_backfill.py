@@ -292,8 +292,10 @@ def test_a_prometheus_has_what_was_put_into_its_folder(desk: Desk, prometheus_le
         status, told = desk.run("--into", "data", before=path)
     assert status == 0
     assert re.fullmatch(r"put \d blocks into data; a running Prometheus shows them within minutes", told[0])
-    assert not list(desk.folder.glob("data/anthropic-history*"))
+    assert not list(desk.folder.glob("data/anthropic-history-*"))
+    again = desk.refused("--into", "data", back=5, before=path)
+    assert "already, and written again they would count twice; delete its blocks, and data/anthropic-history," in again
     with PrometheusServer(prometheus_leg, desk.folder, {}) as server:
-        shown = server.scalar(f"sum(last_over_time({TOKENS}[1d]))")
+        shown = server.scalar(f"sum(max_over_time({TOKENS}[1d]))")
     tokens = sum(sum(use.tokens[:5]) for use in desk.organization.uses if TODAY - 3 * DAY <= use.time < anchor)
     assert shown == tokens > 0

@@ -14,7 +14,7 @@ from exporter.model import DAY, HOUR, MINUTE
 from exporter.money.bill import month_of, month_start
 from exporter.polling.windows import floor
 from tests import history
-from tests.history import ANCHOR, NOW, SEAM, SETTLE, START
+from tests.history import ANCHOR, LAST, NOW, SEAM, SETTLE, START
 
 if TYPE_CHECKING:
     from tests.integration.conftest import PrometheusServer, Result
@@ -73,10 +73,10 @@ def test_a_counter_begins_at_zero_and_falls_at_the_seam_only(
 ) -> None:
     at_once = history_prometheus.query(family, START)
     assert {row["value"][1] for row in at_once} == {"0"}
-    before = f"min_over_time({family}[{SEAM - START + 1}s])"
-    assert history_prometheus.scalar(f"count({before} == 0) / count({before})", SEAM) == 1
+    before = f"min_over_time({family}[{LAST - START + 1}s])"
+    assert history_prometheus.scalar(f"count({before} == 0) / count({before})", LAST) == 1
     assert history_prometheus.scalar(f"max(resets({family}[{SPAN}]))", NOW) == 1
-    assert history_prometheus.scalar(f"max(resets({family}[{SEAM - START}s]))", SEAM) == 0
+    assert history_prometheus.scalar(f"max(resets({family}[{LAST - START}s]))", LAST) == 0
 
 
 @pytest.mark.parametrize("family", [TOKENS, KEY_TOKENS])
@@ -93,7 +93,7 @@ def test_a_day_counts_exactly_what_was_used_in_it(
 
 
 def test_no_token_is_lost_or_counted_twice_at_the_seam(history_prometheus: "PrometheusServer") -> None:
-    before = grown(history_prometheus, TOKENS, TODAY + SETTLE, SEAM)
+    before = grown(history_prometheus, TOKENS, TODAY + SETTLE, LAST)
     after = by_type(history_prometheus.query(f"sum by (token_type) ({TOKENS})", NOW))
     assert before == used(TODAY, ANCHOR)
     # What is later than settle is still to come.
@@ -109,12 +109,12 @@ def test_a_day_is_estimated_at_what_it_costs(history_prometheus: "PrometheusServ
 
 def test_keys_cost_what_their_workspaces_cost(history_prometheus: "PrometheusServer") -> None:
     ratio = f"sum by (workspace_id) ({KEY_ESTIMATED}) / sum by (workspace_id) ({ESTIMATED})"
-    ratios = [float(row["value"][1]) for row in history_prometheus.query(ratio, SEAM)]
+    ratios = [float(row["value"][1]) for row in history_prometheus.query(ratio, LAST)]
     assert len(ratios) == 4
     assert ratios == pytest.approx([1.0] * 4, rel=5e-3)
 
 
-@pytest.mark.parametrize("time", [MONTH + 6 * HOUR, TODAY - 10 * DAY + HOUR, TODAY, SEAM, NOW])
+@pytest.mark.parametrize("time", [MONTH + 6 * HOUR, TODAY - 10 * DAY + HOUR, TODAY, SEAM - 2 * HOUR, NOW])
 def test_month_to_date_and_unbilled_are_what_the_month_has_cost(
     history_prometheus: "PrometheusServer", time: int
 ) -> None:

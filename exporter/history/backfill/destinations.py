@@ -14,8 +14,11 @@ from exporter.model import DAY
 class Destination(Protocol):
     """A place for snapshots; times are Unix seconds."""
 
-    def check(self, start: int, end: int, now: float) -> None:
-        """Raise StartError if samples from ``start`` to ``end`` would be lost there, or do harm."""
+    def check(self, start: int, end: int, now: float, series: str) -> None:
+        """Raise StartError if samples from ``start`` to ``end`` would be lost there, or do harm.
+
+        ``series`` selects some that will be written: where there are any, a second run would count twice.
+        """
         ...
 
     def write(self, snapshots: Iterable[Timed], new_sheet: NewSheet) -> str:
@@ -45,6 +48,14 @@ def check_retention(store: str, kept: float | None, start: int, now: float, reme
             f"{store} keeps samples for {kept / DAY:g} days, and drops older ones at once: begin with "
             f"--from {moment(int(now - kept) + DAY)[:10]}, or start it with {remedy}{days_kept(start, now)}d"
         )
+
+
+def refuse_second(series: str, start: int, end: int, remedy: str) -> StartError:
+    """Return what to raise where there are samples already."""
+    return StartError(
+        f"there are samples of {series} between {moment(start)} and {moment(end)} already, and written again "
+        f"they would count twice; {remedy}"
+    )
 
 
 def moment(time: float) -> str:

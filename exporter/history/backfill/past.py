@@ -9,7 +9,7 @@ from operator import add
 from typing import NamedTuple
 
 from exporter.families import ESTIMATED
-from exporter.history.backfill.sums import RunningSums, Sums, difference
+from exporter.history.backfill.sums import RunningSums, Sums, difference, minus
 from exporter.model import (
     DAY,
     HOUR,
@@ -124,7 +124,8 @@ class Past:
     def snapshots(self, end: int, fine: int = 0) -> Iterator[tuple[int, Snapshot]]:
         """Yield, with its time, what there was to see every five minutes from the start up to ``end``, once.
 
-        In the last ``fine`` seconds it is every minute.
+        In the last ``fine`` seconds it is every minute. Where ``last`` is given, counters that do not reach back are 0
+        in one more, a second later.
         """
         self._begin()
         start = self._span.start
@@ -137,7 +138,11 @@ class Past:
             if out or seen != (time // DAY, self._known):
                 seen = time // DAY, self._known
                 money, still = self._money.reading(time, None), self._still(out, used, time)
-            yield time, self._moved(still, money, used, time)
+            shown = self._moved(still, money, used, time)
+            yield time, shown
+        if self._span.last is not None and self._span.since is None:
+            # Live counters begin at 0: a store that has not seen that must not take them for going on from here.
+            yield end + 1, _at_zero(shown)
 
     def _used(self, time: int, end: int) -> int:
         """Return the usage time of a snapshot: it makes up for what the last one is ahead in the hour before that."""
@@ -253,6 +258,14 @@ class _Billed:
 
     def _counted(self, bills: Iterable[Bucket[Decimal]]) -> Iterator[Bucket[Decimal]]:
         return (bill for bill in bills if self._since <= bill.start < self._until)
+
+
+def _at_zero(snapshot: Snapshot) -> Snapshot:
+    counters = {
+        name: replace(reading, lines={series: (minus(line[0], line[0]),) for series, line in reading.lines.items()})
+        for name, reading in snapshot.counters.items()
+    }
+    return replace(snapshot, counters=counters)
 
 
 def _dollars(start: int, costs: Costs) -> Bucket[Decimal]:

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from exporter.errors import SettingsError, StartError
 from exporter.history.backfill import files
-from exporter.history.backfill.destinations import check_retention, days_kept, moment, writing
+from exporter.history.backfill.destinations import check_retention, days_kept, moment, refuse_second, writing
 from exporter.history.backfill.files import BLOCK, NewSheet, Timed
 from exporter.model import DAY, HOUR, MINUTE
 
@@ -28,6 +28,8 @@ LARGE_BLOCK = 486 * HOUR
 
 PROMTOOL = "promtool"
 META = "meta.json"
+WRITTEN = "anthropic-history"
+"""The file that says what was put into a folder: twice the same time, with other values, would count twice."""
 DATA = "data/"
 """The folder that a Prometheus has if it is not told another one, and promtool, too."""
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": HOUR, "d": DAY, "w": 7 * DAY, "y": 365 * DAY}
@@ -45,7 +47,7 @@ class OpenMetricsFile:
         if path.is_dir():
             raise SettingsError(f"--output {path}: that is a folder; name a file")
 
-    def check(self, start: int, end: int, now: float) -> None:
+    def check(self, start: int, end: int, now: float, series: str) -> None:  # noqa: ARG002 - it has no samples
         """Note what there is to say of these times; a file takes them all."""
         kept = f"It has to keep samples: {_RETENTION}.time={days_kept(start, now)}d or more."
         # A Prometheus forgets at its start what its log has from before the newest block.
@@ -70,13 +72,18 @@ class DataFolder:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._written = path / WRITTEN
+        self._row = ""
         if not path.is_dir():
             raise SettingsError(f"--into {path}: there is no such folder; give that of --storage.tsdb.path")
         if not shutil.which(PROMTOOL):
             raise StartError("--into needs promtool, which comes with Prometheus; put it on the PATH, or use --output")
 
-    def check(self, start: int, end: int, now: float) -> None:
-        """Refuse what a running Prometheus drops at once, and what it is still writing itself."""
+    def check(self, start: int, end: int, now: float, series: str) -> None:
+        """Refuse what is there already, what a running Prometheus drops, and what it is still writing itself."""
+        if self._has(series, start, end):
+            raise refuse_second(series, start, end, f"delete its blocks, and {self._written}, first")
+        self._row = f"{series} {start} {end}\n"
         owner = next(self._owners(), None)
         if owner is None and not self._is_locked():
             return
@@ -100,8 +107,19 @@ class DataFolder:
             blocks = [block for block in made.iterdir() if (block / META).exists()]
             for block in blocks:
                 _mark(block / META)
+                _hand_over(block, self._path.stat())
                 block.rename(self._path / block.name)
+            with self._written.open("a", encoding="utf-8") as rows:
+                rows.write(self._row)
         return f"put {len(blocks)} blocks into {self._path}; a running Prometheus shows them within minutes"
+
+    def _has(self, series: str, start: int, end: int) -> bool:
+        """Tell whether samples of a selector were put there before."""
+        try:
+            rows = [line.rsplit(" ", 2) for line in self._written.read_text().splitlines()]
+        except OSError:
+            return False
+        return any(name == series and int(first) <= end and start <= int(last) for name, first, last in rows)
 
     def _is_locked(self) -> bool:
         try:
@@ -157,6 +175,14 @@ def _mark(meta: Path) -> None:
     told = json.loads(meta.read_text())
     told["compaction"]["hints"] = ["from-out-of-order"]
     meta.write_text(json.dumps(told))
+
+
+def _hand_over(block: Path, owner: os.stat_result) -> None:
+    """Let a block be that of whom the folder belongs to, whatever the umask: one that cannot be read stops them all."""
+    for path in (block, *block.rglob("*")):
+        if os.geteuid() == 0:
+            os.chown(path, owner.st_uid, owner.st_gid)
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _run(words: Sequence[str], scratch: Path) -> None:

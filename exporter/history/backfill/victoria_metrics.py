@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator
 from http.client import HTTPException
 from itertools import groupby
 from pathlib import Path
-from tempfile import TemporaryFile, gettempdir
+from tempfile import TemporaryFile
 from urllib.error import HTTPError
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlencode, urlsplit, urlunsplit
 from urllib.request import Request, urlopen
 
 from exporter.errors import SettingsError, StartError
-from exporter.history.backfill.destinations import check_retention, writing
+from exporter.history.backfill.destinations import check_retention, refuse_second, writing
 from exporter.history.backfill.files import BLOCK, NewSheet, Timed
 from exporter.model import DAY, HOUR
 
@@ -30,9 +30,13 @@ _UNITS = {"h": HOUR, "d": DAY, "w": 7 * DAY, "y": 365 * DAY, "M": MONTH, "": MON
 
 
 class VictoriaMetrics:
-    """One at ``url``, which may hold a user and a password; raises SettingsError if it is no address."""
+    """One at ``url``, which may hold a user and a password; raises SettingsError if it is no address.
 
-    def __init__(self, url: str) -> None:
+    ``scratch`` is a folder that can be written to.
+    """
+
+    def __init__(self, url: str, scratch: Path) -> None:
+        self._scratch = scratch
         try:
             parts = urlsplit(url)
             is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
@@ -45,20 +49,30 @@ class VictoriaMetrics:
         user = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
         self._headers = {"Authorization": f"Basic {b64encode(user.encode()).decode()}"} if parts.username else {}
 
-    def check(self, start: int, end: int, now: float) -> None:  # noqa: ARG002 - the newest samples are welcome
-        """Refuse what it would drop."""
+    def check(self, start: int, end: int, now: float, series: str) -> None:
+        """Refuse what it would drop, and what is there already."""
         check_retention(f"the VictoriaMetrics at {self._url}", self._retention(), start, now, "-retentionPeriod=")
+        if self._has(series, start, end):
+            raise refuse_second(series, start, end, "delete them first, or give other labels")
 
     def write(self, snapshots: Iterable[Timed], new_sheet: NewSheet) -> str:
         """Import snapshots."""
         for _, some in groupby(snapshots, key=lambda timed: timed[0] // BLOCK):
-            with writing(Path(gettempdir())), TemporaryFile() as scratch:
+            with writing(self._scratch), TemporaryFile(dir=self._scratch) as scratch:
                 sheet = new_sheet(scratch)
                 for time, snapshot in some:
                     sheet.add(snapshot, time)
                 for body in _bodies(sheet.text(_milliseconds)):
                     self._ask(IMPORT, body)
         return f"imported into {self._url}; it may take a minute to show"
+
+    def _has(self, series: str, start: int, end: int) -> bool:
+        """Tell whether there are samples of a selector, if it tells that."""
+        query = urlencode({"query": f"count(count_over_time({series}[{end - start + 1}s]))", "time": end})
+        try:
+            return b'"value"' in self._ask(f"/api/v1/query?{query}")
+        except _AnsweredError:
+            return False
 
     def _retention(self) -> float | None:
         """Return for how many seconds it keeps samples, if it tells that."""
