@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from exporter import seam, terminal
 from exporter.api.client import Timing, Transport
 from exporter.counters import settle
+from exporter.dates import day_of, midnight, moment
 from exporter.errors import SettingsError
 from exporter.families import TOKENS
-from exporter.history.backfill.destinations import Destination, moment
+from exporter.history.backfill.destinations import Destination
 from exporter.history.backfill.files import Timed
 from exporter.history.backfill.openmetrics import series
 from exporter.history.backfill.past import Span
@@ -24,7 +24,7 @@ from exporter.past import new_past, sheets
 from exporter.reader import Reader, Say
 from exporter.seam import Seam
 from exporter.settings import Settings
-from exporter.settings.commands import check_first, day, midnight, one, pairs
+from exporter.settings.commands import check_first, day, one, pairs
 from exporter.settings.options import Given
 
 FRESHEST = 90
@@ -56,7 +56,7 @@ def backfill(
     labels, destination = _labels(given), _destination(given, Path(settings.state.path).parent)
     where = seam.find(settings)
     first, now = day(given, "--from"), timing.clock()
-    check_first(first, datetime.fromtimestamp(now, UTC).date())
+    check_first(first, day_of(now))
     span = _span(settings, where, midnight(first))
     end = where.anchor + min(span.settle, FRESHEST)
     destination.check(span.start, end, now, series(TOKENS, labels))
@@ -128,4 +128,4 @@ def _warn_of_bill(money: Money, anchor: int, now: float, say: Say) -> None:
     recent = range(today - DAY, today - RECENT, -DAY)
     missing = [day for day in recent if day not in money.bill.days and money.table.day(day)]
     if missing and now - today < RECENT:
-        say(f"{moment(missing[-1])[:10]} is not billed yet, and live counters leave it out: no billed counter has it")
+        say(f"{day_of(missing[-1])} is not billed yet, and live counters leave it out: no billed counter has it")

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 
 from exporter.api.admin import AdminApi
 from exporter.api.client import Listener, Timing, Transport
+from exporter.dates import day_of, moment
 from exporter.errors import ApiError, AuthError, PermissionDeniedError, SettingsError
 from exporter.model import DAY, HOUR, MINUTE, Bucket, Window
 from exporter.money.budget import unknown_workspaces
@@ -106,7 +106,7 @@ def _usage(read: Callable[[Window], list[Bucket[int]]], now: float) -> str:
         return "readable; no usage in the last hour"
     newest = max(used)
     labels = {series.labels for counts in used.values() for series in counts}
-    return f"newest minute with usage {_moment(newest)}; {len(labels)} label sets in the last hour"
+    return f"newest minute with usage {moment(newest)}; {len(labels)} label sets in the last hour"
 
 
 def _cost(api: AdminApi, now: float) -> str:
@@ -116,7 +116,7 @@ def _cost(api: AdminApi, now: float) -> str:
         return "readable; no finished day has a bill in the last 31 days"
     newest = billed[-1]
     amount = sum(sum(counts) for counts in newest.counts.values())
-    return f"newest finished day {_moment(newest.start)[:10]}, {amount:.2f} USD"
+    return f"newest finished day {day_of(newest.start)}, {amount:.2f} USD"
 
 
 def _rate_limits(api: AdminApi) -> str:
@@ -129,7 +129,3 @@ def _budgets(api: AdminApi, budgets: Mapping[str, Decimal]) -> str:
     if unknown := unknown_workspaces(budgets, workspaces):
         raise SettingsError(unknown)
     return f"{len(budgets)}, all for workspaces that exist"
-
-
-def _moment(time: float) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M UTC")

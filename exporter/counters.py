@@ -1,11 +1,10 @@
 """The odometers as the settings want them: taken over from the state file, begun, read and kept together."""
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
-from datetime import time as time_of_day
 from decimal import Decimal
 from typing import Any
 
+from exporter.dates import midnight, moment
 from exporter.errors import SettingsError
 from exporter.families import COUNTED, FAMILIES, TOKEN_TYPES, USAGE_DIMENSIONS
 from exporter.ledger.ledger import Ledger
@@ -149,7 +148,7 @@ def standing(snapshot: Snapshot, now: float) -> dict[str, Standstill[Any]]:
 def configured_anchor(settings: Settings) -> int | None:
     """Return the usage time (Unix seconds) from which the settings want totals, if they do."""
     day = settings.usage.anchor
-    return int(datetime.combine(day, time_of_day(), UTC).timestamp()) if day else None
+    return midnight(day) if day else None
 
 
 def settle(settings: Settings, interval: float) -> float:
@@ -160,9 +159,8 @@ def settle(settings: Settings, interval: float) -> float:
 def check_anchor(settings: Settings, name: str, anchor: int, path: str) -> None:
     """Raise SettingsError if the state file counts from another time on than the settings want."""
     if name in REACHING_BACK and configured_anchor(settings) not in (None, anchor):
-        was = datetime.fromtimestamp(anchor, UTC)
         raise SettingsError(
-            f"the state file {path} counts {name} from {was:%Y-%m-%d %H:%M} UTC on, but "
+            f"the state file {path} counts {name} from {moment(anchor)} on, but "
             f"usage.anchor is {settings.usage.anchor}; unset it, or choose another --state.path"
         )
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
 from functools import partial
 from itertools import chain
 from typing import Any, TextIO
@@ -12,6 +11,7 @@ from exporter import terminal
 from exporter.api.admin import FILTERS, MOST_DIMENSIONS, WIDTHS, AdminApi
 from exporter.api.client import Timing, Transport
 from exporter.api.rows import WITHOUT, bill_labels
+from exporter.dates import day_of
 from exporter.errors import SettingsError, StartError
 from exporter.history.export.formats import FORMATS
 from exporter.history.export.table import COST, USAGE, Names, Row, Table
@@ -32,7 +32,7 @@ from exporter.parts import new_credentials
 from exporter.polling.windows import floor
 from exporter.reader import Reader, Say
 from exporter.settings import Settings
-from exporter.settings.commands import Days, choice, days, midnight, one, pairs
+from exporter.settings.commands import Days, choice, days, one, pairs
 from exporter.settings.options import Given
 from exporter.settings.sources import nearest
 from exporter.settings.values import shown
@@ -95,7 +95,7 @@ def _usage(given: Given, api: AdminApi, now: float) -> _Task:
         needed = f"they need {len(read)} dimensions ({', '.join(read)}), and the API tells {MOST_DIMENSIONS} apart"
         raise SettingsError(f"--group-by and --filter: {needed}; leave some out")
     filters = {FILTERS[name]: values for name, values in wanted.items() if name not in kept}
-    asked = days(given, _day(now))
+    asked = days(given, day_of(now))
     # The bucket that is not over is told when its end is asked for.
     window = Window(width, asked.start, min(asked.end, floor(now, width) + width))
     report = partial(replace(api, filters=filters).usage_by, read)
@@ -109,7 +109,7 @@ def _cost(given: Given, api: AdminApi, now: float) -> _Task:
     wanted = _filters(given, bill_labels(COST_GROUPING.split(",")))
     needed = ("workspace_id" if name == "workspace_id" else "description" for name in wanted)
     read = tuple(dict.fromkeys((*grouping, *needed)))
-    asked, today = days(given, _day(now)), midnight(_day(now))
+    asked, today = days(given, day_of(now)), floor(now, DAY)
     window = Window(DAY, asked.start, min(asked.end, today))
     table = Table(COST, bill_labels(read), bill_labels(grouping), wanted)
     nothing = f"{_nothing('cost', asked, wanted)}: a day's bill is out some hours after its end"
@@ -176,7 +176,3 @@ def _names(reader: Reader, columns: Iterable[str]) -> Names:
     if "api_key_id" in columns:
         names["api_key_id"] = {CONSOLE: "Console", **called("API keys", lambda: reader.api.api_keys((), None))}
     return names
-
-
-def _day(now: float) -> date:
-    return datetime.fromtimestamp(now, UTC).date()

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import TextIO
@@ -12,6 +11,7 @@ from typing import TextIO
 from exporter import terminal
 from exporter.api.admin import AdminApi
 from exporter.api.client import Timing, Transport
+from exporter.dates import day_of
 from exporter.errors import StartError
 from exporter.history.output import standard_output
 from exporter.history.report.document import document
@@ -52,7 +52,7 @@ def report(
     """
     timing = timing or Timing()
     now = int(timing.clock())
-    asked = days(given, datetime.fromtimestamp(now, UTC).date())
+    asked = days(given, day_of(now))
     money = new_money(settings)
     reader = Reader(settings, new_credentials(settings), say=terminal.say, timing=timing, transport=transport)
     reading = _Reading(settings, reader, terminal.say, asked, now)

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from exporter.counters import check_anchor, scope
+from exporter.dates import moment
 from exporter.errors import OtherOrganizationError, SettingsError
 from exporter.ledger.codec import MONEY
 from exporter.ledger.place import MEMORY, Place
@@ -41,10 +41,10 @@ class Seam:
         """Raise SettingsError if history cannot begin at ``first``, where usage shows ``settled`` seconds after it."""
         if self.since is not None and first < self.since:
             raise SettingsError(
-                f"--from is before {_moment(self.since)}, where the counters are 0; begin there, or later"
+                f"--from is before {moment(self.since)}, where the counters are 0; begin there, or later"
             )
         if first + settled >= self.anchor:
-            raise SettingsError(f"the live counters begin at {_moment(self.anchor)}; choose an earlier day as --from")
+            raise SettingsError(f"the live counters begin at {moment(self.anchor)}; choose an earlier day as --from")
 
 
 def find(settings: Settings) -> Seam:
@@ -63,7 +63,3 @@ def find(settings: Settings) -> Seam:
     check_anchor(settings, "usage", usage, path)
     models = notes.get(f"{MONEY}models", {})
     return Seam(path, anchor, usage if usage < anchor else None, notes.get("organization"), models)
-
-
-def _moment(time: int) -> str:
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M UTC")

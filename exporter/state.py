@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
+from exporter.dates import moment
 from exporter.errors import SettingsError
 from exporter.ledger.codec import LedgerNote
 from exporter.ledger.place import MEMORY, Place
@@ -53,12 +53,8 @@ def _path(settings: Settings) -> str:
 
 
 def _ledger(ledger: LedgerNote, series: int) -> Iterator[str]:
-    yield f"counts from {_moment(ledger.anchor)}"
-    yield "nothing served yet" if ledger.reach is None else f"served up to {_moment(ledger.reach)}"
+    yield f"counts from {moment(ledger.anchor)}"
+    yield "nothing served yet" if ledger.reach is None else f"served up to {moment(ledger.reach)}"
     if ledger.open_from > ledger.anchor:
-        yield f"frozen up to {_moment(ledger.open_from)}"
+        yield f"frozen up to {moment(ledger.open_from)}"
     yield f"{series} label sets"
-
-
-def _moment(time_: float) -> str:
-    return datetime.fromtimestamp(time_, UTC).strftime("%Y-%m-%d %H:%M UTC")

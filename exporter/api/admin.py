@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 from typing import TypeVar
@@ -32,6 +31,7 @@ from exporter.api.wire import (
     Scope,
     WorkspaceItem,
 )
+from exporter.dates import rfc3339
 from exporter.errors import BadRequestError, BadResponseError
 from exporter.families import BILLED, SERVER_TOOL_REQUESTS, TOKENS
 from exporter.model import (
@@ -246,11 +246,7 @@ def _rate_limits_page(body: Body) -> CursorPage[RateLimitItem]:
 
 
 def _range(window: Window, limit: int) -> list[tuple[str, str]]:
-    return [("starting_at", _rfc3339(window.start)), ("ending_at", _rfc3339(window.end)), ("limit", str(limit))]
-
-
-def _rfc3339(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return [("starting_at", rfc3339(window.start)), ("ending_at", rfc3339(window.end)), ("limit", str(limit))]
 
 
 def _state(item: WorkspaceItem) -> str:

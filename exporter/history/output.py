@@ -17,8 +17,7 @@ from exporter.errors import SettingsError, StartError
 def whole(path: str) -> Iterator[TextIO]:
     """Open a file for UTF-8 text that gets its name when the block ends well; else nothing of it is left.
 
-    Raises SettingsError if no file can be made there, and StartError if it
-    cannot be finished.
+    Raises SettingsError if no file can be made there, and StartError if it cannot be finished.
     """
     target = Path(os.path.realpath(path))
     partial = target.with_name(f".{target.name}.{token_hex(4)}.partial")

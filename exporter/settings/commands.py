@@ -1,11 +1,11 @@
 """The options of the commands that tell of the past, and the days that they are asked for."""
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
-from datetime import time as time_of_day
+from datetime import date, timedelta
 from itertools import chain
 from typing import NamedTuple
 
+from exporter.dates import day_of, midnight
 from exporter.errors import SettingsError
 from exporter.settings import values
 from exporter.settings.options import Given, Option
@@ -13,6 +13,7 @@ from exporter.settings.options import Given, Option
 FROM = Option("--from", "YYYY-MM-DD", "first UTC day")
 TO = Option("--to", "YYYY-MM-DD", "last UTC day, included; may be today for usage (default: yesterday)")
 DAYS = Option("--days", "N", "the last N finished UTC days, instead of --from and --to (default: 30)")
+ASKED = (FROM, TO, DAYS)
 
 OPTIONS: Mapping[str, Sequence[Option]] = {
     "backfill": (
@@ -23,9 +24,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         Option("--url", "URL", "address of a VictoriaMetrics: import there, in place of a file"),
     ),
     "export": (
-        FROM,
-        TO,
-        DAYS,
+        *ASKED,
         Option("--width", "1m|1h|1d", "length of a bucket of usage (default: 1d)"),
         Option("--group-by", "NAME,...", "default model,service_tier,workspace_id; for cost workspace_id,description"),
         Option("--filter", "NAME=VALUE", "keep only what has this value; one dimension may be given many times", True),
@@ -33,9 +32,7 @@ OPTIONS: Mapping[str, Sequence[Option]] = {
         Option("--output", "FILE", "file to write, once it is whole (default: -, standard output)"),
     ),
     "report": (
-        FROM,
-        TO,
-        DAYS,
+        *ASKED,
         Option("--json", "", "figures for machines in place of tables"),
     ),
 }
@@ -55,7 +52,7 @@ class Days(NamedTuple):
     end: int
 
     def __str__(self) -> str:
-        first, last = (datetime.fromtimestamp(time, UTC).date() for time in (self.start, self.end - 1))
+        first, last = map(day_of, (self.start, self.end - 1))
         return f"{first} to {last}" if first < last else f"{first}"
 
 
@@ -115,11 +112,6 @@ def check_first(first: date, today: date) -> None:
     """Raise SettingsError if the day that ``--from`` gives is too long ago."""
     if (today - first).days > MOST_DAYS:
         raise SettingsError(f"--from is {first}: it must be at most {MOST_DAYS} days ago")
-
-
-def midnight(day: date) -> int:
-    """Return the Unix time at which a UTC day begins."""
-    return int(datetime.combine(day, time_of_day(), UTC).timestamp())
 
 
 def _count(given: Given) -> int:

@@ -62,41 +62,41 @@ USD = st.decimals(0, 10**6, allow_nan=False, places=9)
 
 
 @pytest.mark.parametrize(("number", "share"), [(TOKENS, whole_tokens), (USD, whole_digits)])
-def test_sums_are_straight_lines_within_buckets(number: st.SearchStrategy[Any], share: Callable[..., Any]) -> None:
+def test_runningare_straight_lines_within_buckets(number: st.SearchStrategy[Any], share: Callable[..., Any]) -> None:
     @given(plan=plans(number), offsets=st.lists(st.integers(-100, 50_000), max_size=12), cut=st.integers(0, 6))
     def check(plan: Plan, offsets: list[int], cut: int) -> None:
-        odometer, (buckets, until) = RunningSums[Any](), plan
+        running, (buckets, until) = RunningSums[Any](), plan
         first, rest = buckets[:cut], buckets[cut:]
+        seam = rest[0].start if rest else until
         if first:
-            odometer.extend(first, rest[0].start if rest else until)
+            running.extend(first, seam)
         known: Sequence[int] = sorted(START + offset for offset in offsets)
         seen = {series: counts for bucket in first for series, counts in bucket.counts.items()}
-        for time in [time for time in known if time <= odometer.until]:
-            assert odometer.at(time) == {series: sums(plan, time, share)[series] for series in seen}
+        for time in [time for time in known if first and time <= seam]:
+            assert running.at(time) == {series: sums(plan, time, share)[series] for series in seen}
         if first:
-            seam = int(odometer.until)
-            assert odometer.at(seam) == {series: sums(plan, seam, share)[series] for series in seen}
+            assert running.at(seam) == {series: sums(plan, seam, share)[series] for series in seen}
         if rest:
-            odometer.extend(rest, until)
+            running.extend(rest, until)
         for time in [time for time in known if time > (rest[0].start if rest else until)]:
-            assert odometer.at(time) == sums(plan, time, share)
-        assert odometer.at(until) == sums(plan, until, share)
+            assert running.at(time) == sums(plan, time, share)
+        assert running.at(until) == sums(plan, until, share)
 
     check()
 
 
 @given(plan=plans(TOKENS), zero=st.integers(0, 45_000), steps=st.lists(st.integers(0, 5000), min_size=1, max_size=8))
-def test_from_where_they_are_zero_sums_are_what_came_since(plan: Plan, zero: int, steps: list[int]) -> None:
-    odometer = RunningSums[int]()
-    odometer.extend(*plan)
+def test_from_where_they_are_zero_runningare_what_came_since(plan: Plan, zero: int, steps: list[int]) -> None:
+    running = RunningSums[int]()
+    running.extend(*plan)
     time = START + zero
-    odometer.zero(time)
+    running.zero(time)
     before = sums(plan, time, whole_tokens)
-    assert set(odometer.at(time).values()) <= {(0, 0)}
+    assert set(running.at(time).values()) <= {(0, 0)}
     shown = []
     for step in steps:
         time += step
-        shown.append(odometer.at(time))
+        shown.append(running.at(time))
         after = sums(plan, time, whole_tokens)
         assert shown[-1] == {series: (counts[0] - before[series][0], counts[1] - before[series][1])
                              for series, counts in after.items()}  # fmt: skip
@@ -104,20 +104,20 @@ def test_from_where_they_are_zero_sums_are_what_came_since(plan: Plan, zero: int
 
 
 def test_a_series_is_there_at_zero_before_it_grows() -> None:
-    odometer = RunningSums[int]()
-    odometer.extend([Bucket(0, {A: (10, 0)}), Bucket(10, {})], 20)
-    assert odometer.at(0) == {A: (0, 0)}
-    assert odometer.at(15) == {A: (10, 0)}
-    odometer.extend([Bucket(20, {}), Bucket(30, {B: (4, 2)})], 40)
-    assert odometer.at(20) == {A: (10, 0), B: (0, 0)}
-    assert odometer.at(35) == {A: (10, 0), B: (2, 1)}
-    assert odometer.until == 40
+    running = RunningSums[int]()
+    running.extend([Bucket(0, {A: (10, 0)}), Bucket(10, {})], 20)
+    assert running.at(0) == {A: (0, 0)}
+    assert running.at(15) == {A: (10, 0)}
+    running.extend([Bucket(20, {}), Bucket(30, {B: (4, 2)})], 40)
+    assert running.at(20) == {A: (10, 0), B: (0, 0)}
+    assert running.at(35) == {A: (10, 0), B: (2, 1)}
+    assert running.at(40) == {A: (10, 0), B: (4, 2)}
 
 
 def test_a_series_that_comes_after_zero_begins_there() -> None:
-    odometer = RunningSums[int]()
-    odometer.extend([Bucket(0, {A: (10,)})], 10)
-    odometer.zero(5)
-    odometer.extend([Bucket(10, {B: (3,)})], 20)
-    assert odometer.at(5) == {A: (0,), B: (0,)}
-    assert odometer.at(20) == {A: (5,), B: (3,)}
+    running = RunningSums[int]()
+    running.extend([Bucket(0, {A: (10,)})], 10)
+    running.zero(5)
+    running.extend([Bucket(10, {B: (3,)})], 20)
+    assert running.at(5) == {A: (0,), B: (0,)}
+    assert running.at(20) == {A: (5,), B: (3,)}

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
+from exporter.dates import day_of, moment
 from exporter.errors import StartError
 from exporter.history.backfill.files import NewSheet, Timed
 from exporter.model import DAY
@@ -46,7 +46,7 @@ def check_retention(store: str, kept: float | None, start: int, now: float, reme
     if kept is not None and start < now - kept:
         raise StartError(
             f"{store} keeps samples for {kept / DAY:g} days, and drops older ones at once: begin with "
-            f"--from {moment(int(now - kept) + DAY)[:10]}, or start it with {remedy}{days_kept(start, now)}d"
+            f"--from {day_of(now - kept + DAY)}, or start it with {remedy}{days_kept(start, now)}d"
         )
 
 
@@ -56,8 +56,3 @@ def refuse_second(series: str, start: int, end: int, remedy: str) -> StartError:
         f"there are samples of {series} between {moment(start)} and {moment(end)} already, and written again "
         f"they would count twice; {remedy}"
     )
-
-
-def moment(time: float) -> str:
-    """Write a time as people read it."""
-    return datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%d %H:%M UTC")

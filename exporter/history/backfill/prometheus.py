@@ -13,9 +13,10 @@ from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from exporter.dates import moment
 from exporter.errors import SettingsError, StartError
 from exporter.history.backfill import files
-from exporter.history.backfill.destinations import check_retention, days_kept, moment, refuse_second, writing
+from exporter.history.backfill.destinations import check_retention, days_kept, refuse_second, writing
 from exporter.history.backfill.files import BLOCK, NewSheet, Timed
 from exporter.model import DAY, HOUR, MINUTE
 

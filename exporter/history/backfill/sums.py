@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Mapping, Sequence
 from decimal import ROUND_FLOOR
-from math import inf
 from operator import add, sub
 from typing import Generic, NamedTuple
 
@@ -27,7 +26,6 @@ class RunningSums(Generic[Number]):
     def __init__(self) -> None:
         self._sums: Sums[Number] = {}
         self._ahead: deque[_Stretch[Number]] = deque()
-        self.until: float = -inf
 
     def extend(self, buckets: Sequence[Bucket[Number]], until: int) -> None:
         """Take in buckets that follow those before; each lasts up to the next one, the last up to ``until``."""
@@ -35,7 +33,6 @@ class RunningSums(Generic[Number]):
         self._ahead += [_Stretch(bucket.start, end, bucket.counts) for bucket, end in zip(buckets, ends, strict=True)]
         zeros = {series: minus(counts, counts) for bucket in buckets for series, counts in bucket.counts.items()}
         self._sums = {**zeros, **self._sums}
-        self.until = until
 
     def at(self, time: float) -> Sums[Number]:
         """Return the sums up to a usage time (Unix seconds), not before the last one that was asked for."""

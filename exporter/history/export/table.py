@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
 from operator import add
 from typing import Any, NamedTuple
 
+from exporter.dates import day_of, rfc3339
 from exporter.families import BILLED, SERVER_TOOL_REQUESTS, TOKEN_TYPES, TOKENS
 from exporter.model import DAY, Bucket, Labels
 
@@ -98,4 +98,4 @@ class Table:
 
 
 def _date(start: int, width: int) -> str:
-    return datetime.fromtimestamp(start, UTC).strftime("%Y-%m-%d" if width == DAY else "%Y-%m-%dT%H:%M:%SZ")
+    return day_of(start).isoformat() if width == DAY else rfc3339(start)

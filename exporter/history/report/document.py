@@ -23,10 +23,10 @@ PART is ``{"id", "name", USAGE, "share" (of all tokens), "billed" (null for keys
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from exporter.dates import day_of, rfc3339
 from exporter.history.report.spending import METHOD, Cost, Month
 from exporter.history.report.summary import About, Part, Summary, Used, moves
 from exporter.model import DAY
@@ -37,7 +37,7 @@ def document(about: About, summary: Summary) -> Mapping[str, Any]:
     organization, tokens = about.organization, summary.total.tokens
     return {
         "organization": organization and {"id": organization.id, "name": organization.name},
-        "as_of": datetime.fromtimestamp(about.now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "as_of": rfc3339(about.now),
         "period": _period(about.start, about.end),
         "before": _period(2 * about.start - about.end, about.start),
         "filters": {name: list(values) for name, values in about.filters.items()},
@@ -52,7 +52,7 @@ def document(about: About, summary: Summary) -> Mapping[str, Any]:
 
 def day(time: int) -> str:
     """Return the UTC day that a Unix time lies in."""
-    return datetime.fromtimestamp(time, UTC).date().isoformat()
+    return day_of(time).isoformat()
 
 
 def month(time: int) -> str:
